@@ -1,0 +1,40 @@
+"""What every backbone takes and gives, whatever its architecture."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneOutput:
+    """What one pass through a backbone gives.
+
+    Attributes:
+        prediction: `(B, C_out, T, H, W)`, or None when the pass was stopped by `until`.
+        taps: tokens `(B, T, S, D)` at the output of the blocks asked for; the first block is 1.
+            S runs over the token grid row by row.
+    """
+
+    prediction: Tensor | None
+    taps: dict[int, Tensor] = field(default_factory=dict)
+
+
+class Backbone(Protocol):
+    """A video diffusion transformer whose blocks can be tapped and which can be left early."""
+
+    def __call__(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        timestep: Float[Tensor, " b"],
+        text: Float[Tensor, "b l e"] | None,
+        text_mask: Bool[Tensor, "b l"] | None = None,
+        *,
+        taps: Collection[int] = (),
+        until: int | None = None,
+        early: tuple[int, int] | None = None,
+    ) -> BackboneOutput:
+        """Predict the noise (or what the checkpoint was trained for) and hand out features."""
+        ...

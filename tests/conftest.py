@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # numba compiles these functions itself and cannot compile a Python type check around them.
-COMPILED = {"jog3r.data.world.caster"}
+COMPILED = {"jog3r.data.world.caster", "jog3r.data.world.render"}
 
 
 def modules_to_check() -> list[str]:
@@ -30,7 +30,9 @@ def modules_to_check() -> list[str]:
     return sorted(set(names) - COMPILED)
 
 
-install_import_hook(modules_to_check(), "beartype.beartype")
+# The numeric tower: an int is a good float, as every type checker says.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(modules_to_check(), CHECKER)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,36 @@
+"""`jog3r info`: what is inside a model."""
+
+import argparse
+from typing import Any
+
+DESCRIPTION = """\
+Show what a model consists of: its parts and their sizes, the video it makes, where its weights come
+from and their licence.
+"""
+EPILOG = """\
+examples:
+  jog3r info
+  jog3r info runs/mine
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "info", help="what is inside a model", description=DESCRIPTION, epilog=EPILOG
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default="tiny",
+        metavar="MODEL",
+        help="a packaged model, a folder with config.json, or a Hugging Face id (default: tiny)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the model's summary."""
+    from jog3r import JOG3R
+
+    print(JOG3R.from_pretrained(args.model, device="cpu").summary())

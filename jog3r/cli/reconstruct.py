@@ -1,0 +1,145 @@
+"""`jog3r reconstruct`: video to cameras, depth and points."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jog3r.cli.outputs import check_free, print_outputs
+from jog3r.cli.parser import (
+    add_model_options,
+    angle_deg,
+    finite,
+    given,
+    positive_int,
+    weight,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from jog3r import Video
+    from jog3r.alignment.regularisers import Regularisers
+
+DESCRIPTION = """\
+Reconstruct a video or a folder of photos: the camera of every frame, its depth, and one coloured
+point cloud with confidences. Sizes are up to one common factor: pictures alone do not tell a room
+from a doll's house.
+"""
+EPILOG = """\
+examples:
+  jog3r reconstruct clip.mp4 --out outputs/clip
+  jog3r reconstruct photos/ --out outputs/photos --fov-deg 55
+  jog3r reconstruct long.mp4 --out outputs/long --stride 5 --max-frames 16
+"""
+
+# Fields of jog3r.alignment.Regularisers and their meaning.
+REGULARISERS = {
+    "focal_smoothness": "the focal length changes little from frame to frame",
+    "static_camera": "the camera moves little",
+    "constant_velocity": "the camera moves evenly",
+    "rotation_smoothness": "the camera turns little from frame to frame",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "reconstruct",
+        usage="jog3r reconstruct PATH --out FOLDER [options]",
+        help="video or photos to cameras, depth and points",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="a video file or a folder of images of one size"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where the results go"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results in that folder")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N", help="of the added noise (default: 0)"
+    )
+    _add_frame_options(parser)
+    _add_camera_options(parser)
+    _add_regulariser_options(parser)
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_frame_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("frames")
+    group.add_argument(
+        "--stride", type=positive_int, default=1, metavar="N", help="take each Nth (default: 1)"
+    )
+    group.add_argument(
+        "--max-frames", type=positive_int, metavar="N", help="take at most N (default: the model's)"
+    )
+
+
+def _add_camera_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("camera, if known (default: estimated)")
+    lens = group.add_mutually_exclusive_group()
+    lens.add_argument(
+        "--fov-deg", type=angle_deg, metavar="DEG", help="vertical field of view [degrees]"
+    )
+    lens.add_argument(
+        "--K",
+        type=finite,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="focal lengths and principal point, in pixels of the input",
+    )
+
+
+def _add_regulariser_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "weights of the temporal regularisers (0 is off; default: the library's)"
+    )
+    for name, meaning in REGULARISERS.items():
+        option = "--" + name.replace("_", "-")
+        group.add_argument(option, type=weight, metavar="W", help=meaning)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Reconstruct, save and list the results."""
+    check_free(args.out, overwrite=args.overwrite)
+
+    from jog3r import JOG3R
+    from jog3r.data.media import read_video
+
+    video = read_video(args.path, stride=args.stride)
+    model = JOG3R.from_pretrained(args.model, device=args.device)
+    scene = model.reconstruct(
+        video,
+        K=intrinsics(args, video),
+        seed=args.seed,
+        progress=not args.no_progress,
+        **given(max_frames=args.max_frames, regularisers=regularisers(args)),
+    )
+    print_outputs([scene.save(args.out, overwrite=args.overwrite)])
+
+
+def intrinsics(args: argparse.Namespace, video: "Video") -> "Tensor | None":
+    """Return K in pixels of the input, or None to have it estimated."""
+    if args.fov_deg is not None:
+        from jog3r.geometry.intrinsics import intrinsics_from_fov
+
+        return intrinsics_from_fov(args.fov_deg, (video.height, video.width))
+    if args.K is not None:
+        import torch
+
+        fx, fy, cx, cy = args.K
+        return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    return None
+
+
+def regularisers(args: argparse.Namespace) -> "Regularisers | None":
+    """Return the chosen weights, or None for the library's own."""
+    chosen = given(**{name: getattr(args, name) for name in REGULARISERS})
+    if not chosen:
+        return None
+    from jog3r.alignment.regularisers import Regularisers
+
+    return Regularisers(**chosen)

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from jog3r.attention import attention
 from jog3r.backbones.interface import BackboneOutput
 from jog3r.errors import InputError
 
@@ -281,14 +282,14 @@ class SelfAttention(nn.Module):
         """Attend among the places of each frame."""
         qkv = self.qkv(x_TBSD).flatten(0, 1).unflatten(-1, (3 * self.heads, -1))
         q, k, v = qkv.transpose(1, 2).chunk(3, dim=1)  # each (TB, N, S, D/N)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        out = attention(q, k, v).transpose(1, 2)
         return self.proj(out.reshape(x_TBSD.shape))
 
     def over_time(self, x_TBSD: Tensor) -> Tensor:
         """Attend among the frames at each place."""
         qkv = self.qkv(x_TBSD).flatten(1, 2).unflatten(-1, (3 * self.heads, -1))
         q, k, v = qkv.permute(1, 2, 0, 3).chunk(3, dim=1)  # each (BS, N, T, D/N)
-        out = F.scaled_dot_product_attention(q, k, v).permute(2, 0, 1, 3)
+        out = attention(q, k, v).permute(2, 0, 1, 3)
         return self.proj(out.reshape(x_TBSD.shape))
 
 
@@ -307,7 +308,7 @@ class TextAttention(nn.Module):
         q = self.q_linear(x_TBSD).transpose(0, 1).reshape(B, T * S, self.heads, -1)
         kv = self.kv_linear(text_BLD).unflatten(-1, (2 * self.heads, -1))
         k, v = kv.transpose(1, 2).chunk(2, dim=1)  # each (B, N, L, D/N)
-        out = F.scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=mask_B11L)
+        out = attention(q.transpose(1, 2), k, v, mask_B11L)
         return self.proj(out.transpose(1, 2).reshape(B, T, S, -1).transpose(0, 1))
 
 

@@ -1,4 +1,4 @@
-"""Linear head: every token becomes a patch of pixels.
+"""Linear head: every token becomes a patch of the pointmap.
 
 Source: DUSt3R section 3.1 and its linear head; numbers checked against parity/dust3r.
 """
@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from jog3r.heads.pointmap import Pointmap, decode_pointmap
+
+CHANNELS = 4
+"""Per pixel: three for the point, one for the confidence."""
+
 
 class LinearHead(nn.Module):
-    """One linear layer per token, then its outputs are laid out as a patch."""
+    """One linear layer per token; what it gives is laid out as a patch of pixels."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config:
@@ -18,13 +23,11 @@ class LinearHead(nn.Module):
 
         Attributes:
             width: channels of a token.
-            patch_size: side of a token's patch [px].
-            channels: per pixel: three for the point, one for the confidence.
+            patch: side of a token's patch [px].
         """
 
         width: int = 768
-        patch_size: int = 16
-        channels: int = 4
+        patch: int = 16
 
         def build(self) -> "LinearHead":
             """Make the head, initialised for training from scratch."""
@@ -33,20 +36,19 @@ class LinearHead(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.proj = nn.Linear(config.width, config.channels * config.patch_size**2)
+        self.proj = nn.Linear(config.width, CHANNELS * config.patch**2)
         nn.init.xavier_uniform_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
 
-    def forward(
-        self, tokens: Float[Tensor, "p s d"], *, grid: tuple[int, int]
-    ) -> Float[Tensor, "p height width c"]:
-        """Map tokens `(P, h w, D)` to pixels `(P, h patch, w patch, channels)`.
+    def forward(self, tokens: Float[Tensor, "p s d"], grid: tuple[int, int]) -> Pointmap:
+        """Map tokens to one point and one confidence per pixel.
 
         Args:
             tokens: row by row.
-            grid: rows and columns (h, w).
+            grid: rows and columns (h, w) of the tokens; the pointmap has h patch x w patch pixels.
         """
-        patch = self.config.patch_size
-        # The layer gives (channel, row, column) of the patch.
-        pixels = self.proj(tokens).unflatten(-1, (-1, patch, patch)).unflatten(1, grid)
-        return pixels.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
+        patch = self.config.patch
+        # The layer gives (channel, row, column) within the patch.
+        pixels = self.proj(tokens).unflatten(-1, (CHANNELS, patch, patch)).unflatten(1, grid)
+        pixels = pixels.permute(0, 1, 4, 2, 5, 3)  # (P, h, patch, w, patch, channel)
+        return decode_pointmap(pixels.flatten(3, 4).flatten(1, 2))

@@ -32,7 +32,7 @@ class PairDecoder(nn.Module):
         """The defaults are those of JOG3R on STDiT-XL/2: DUSt3R's decoder with half the layers.
 
         Attributes:
-            in_channels: of the features that come in.
+            in_width: channels of the features that come in.
             width: channels of a token inside (D).
             depth: layers of each branch.
             num_heads: of every attention.
@@ -40,7 +40,7 @@ class PairDecoder(nn.Module):
             rope_base: of the rotary position embedding.
         """
 
-        in_channels: int = 1152
+        in_width: int = 1152
         width: int = 768
         depth: int = 6
         num_heads: int = 12
@@ -60,7 +60,7 @@ class PairDecoder(nn.Module):
             )
         self.config = config
         D, inner = config.width, int(config.width * config.mlp_ratio)
-        self.decoder_embed = nn.Linear(config.in_channels, D)
+        self.decoder_embed = nn.Linear(config.in_width, D)
         self.dec_blocks = nn.ModuleList(
             DecoderBlock(D, config.num_heads, inner) for _ in range(config.depth)
         )
@@ -75,7 +75,6 @@ class PairDecoder(nn.Module):
         self,
         tokens_1: Float[Tensor, "p s c"],
         tokens_2: Float[Tensor, "p s c"],
-        *,
         grid: tuple[int, int],
     ) -> tuple[Float[Tensor, "p s d"], Float[Tensor, "p s d"]]:
         """Decode pairs of views.

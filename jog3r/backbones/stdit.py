@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jog3r.attention import attention
+from jog3r.backbones.embedders import FeedForward, PatchEmbedder, TextEmbedder, TimestepEmbedder
 from jog3r.backbones.interface import BackboneOutput
+from jog3r.backbones.positions import sincos_space, sincos_time
 from jog3r.errors import InputError
 
 NORM_EPS = 1e-6
-FREQUENCY_CHANNELS = 256
-LONGEST_PERIOD = 10_000.0
 
 
 class STDiT(nn.Module):
@@ -69,6 +69,9 @@ class STDiT(nn.Module):
         def build(self) -> "STDiT":
             """Make the network, initialised for training from scratch."""
             return STDiT(self)
+
+    pos_embed: Tensor
+    pos_embed_temporal: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -124,7 +127,7 @@ class STDiT(nn.Module):
             InputError: sizes that do not fit, or a block that does not exist.
         """
         self._check(latents, text, taps, until, early)
-        B, _, T, _, _ = latents.shape
+        B = latents.shape[0]
         grid = self._token_grid(tuple(latents.shape[2:]))
         dtype = self.x_embedder.proj.weight.dtype
 
@@ -173,11 +176,11 @@ class STDiT(nn.Module):
         patch = self.x_embedder.proj
         nn.init.xavier_uniform_(patch.weight.view(patch.out_channels, -1))
         nn.init.zeros_(patch.bias)  # type: ignore[arg-type]  # Conv3d is made with a bias
-        zero = [self.final_layer.linear]
-        for block in self.blocks:
-            zero += [block.attn_temp.proj, block.cross_attn.proj]  # type: ignore[union-attr]
-        for linear in zero:
-            nn.init.zeros_(linear.weight)
+        for module in self.modules():
+            if isinstance(module, Block):
+                nn.init.zeros_(module.attn_temp.proj.weight)
+                nn.init.zeros_(module.cross_attn.proj.weight)
+        nn.init.zeros_(self.final_layer.linear.weight)
 
     def _run(self, block: nn.Module, *args: Tensor | None) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -304,68 +307,13 @@ class TextAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x_TBSD: Tensor, text_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
+        """Attend from every token to the text tokens that the mask allows."""
         T, B, S, _ = x_TBSD.shape
         q = self.q_linear(x_TBSD).transpose(0, 1).reshape(B, T * S, self.heads, -1)
         kv = self.kv_linear(text_BLD).unflatten(-1, (2 * self.heads, -1))
         k, v = kv.transpose(1, 2).chunk(2, dim=1)  # each (B, N, L, D/N)
         out = attention(q.transpose(1, 2), k, v, mask_B11L)
         return self.proj(out.transpose(1, 2).reshape(B, T, S, -1).transpose(0, 1))
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with a GELU (tanh form) between."""
-
-    def __init__(self, width: int, inner: int, out: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-
-
-class PatchEmbedder(nn.Module):
-    """One token per patch of the latents: a convolution with stride = kernel, done as a product."""
-
-    def __init__(self, channels: int, patch: tuple[int, int, int], width: int) -> None:
-        super().__init__()
-        self.patch = patch
-        self.proj = nn.Conv3d(channels, width, kernel_size=patch, stride=patch)
-
-    def forward(self, latents_BCTHW: Tensor) -> Tensor:
-        a, b, c = self.patch
-        patches = latents_BCTHW.unflatten(4, (-1, c)).unflatten(3, (-1, b)).unflatten(2, (-1, a))
-        patches = patches.permute(2, 0, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
-
-
-class TimestepEmbedder(nn.Module):
-    """Cosines and sines of the timestep, then two linear layers."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(FREQUENCY_CHANNELS, width), nn.SiLU(), nn.Linear(width, width)
-        )
-
-    def forward(self, timestep_B: Tensor) -> Tensor:
-        half = FREQUENCY_CHANNELS // 2
-        steps = torch.arange(half, device=timestep_B.device, dtype=torch.float32) / half
-        angles = timestep_B.float()[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * steps)
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))
-
-
-class TextEmbedder(nn.Module):
-    """Text features to the width of the tokens; keeps the features of the null text."""
-
-    def __init__(self, channels: int, length: int, width: int) -> None:
-        super().__init__()
-        self.register_buffer("y_embedding", torch.randn(length, channels) / math.sqrt(channels))
-        self.y_proj = FeedForward(channels, width, width)
-
-    def forward(self, text_BLE: Tensor) -> Tensor:
-        return self.y_proj(text_BLE)
 
 
 class FinalLayer(nn.Module):
@@ -378,6 +326,7 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, math.prod(patch) * channels)
 
     def forward(self, x_TBSD: Tensor, t_BD: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Turn the tokens of a (T, h, w) grid into `(B, C, T, H, W)`."""
         shift, scale = (self.scale_shift_table + t_BD[:, None])[:, :, None].unbind(1)
         norm = F.layer_norm(x_TBSD, x_TBSD.shape[-1:], eps=NORM_EPS)
         out = self.linear(modulate(norm, shift, scale))
@@ -390,28 +339,3 @@ class FinalLayer(nn.Module):
 def modulate(x_TBSD: Tensor, shift_B1D: Tensor, scale_B1D: Tensor) -> Tensor:
     """Scale and shift every sample's tokens."""
     return torch.addcmul(shift_B1D, x_TBSD, 1 + scale_B1D)
-
-
-@functools.lru_cache(maxsize=32)
-def sincos_time(width: int, T: int, scale: float, device: torch.device) -> Tensor:
-    """Tabulate the position in time: `(T, width)`, sines then cosines."""
-    # A tensor made in inference mode could not be used in training later.
-    with torch.inference_mode(mode=False):
-        return _sincos(width, torch.arange(T, dtype=torch.float64) / scale).float().to(device)
-
-
-@functools.lru_cache(maxsize=32)
-def sincos_space(width: int, h: int, w: int, scale: float, device: torch.device) -> Tensor:
-    """Tabulate the place in the frame: `(h w, width)`, the column's waves, then the row's."""
-    with torch.inference_mode(mode=False):
-        row = _sincos(width // 2, torch.arange(h, dtype=torch.float64) / scale)
-        column = _sincos(width // 2, torch.arange(w, dtype=torch.float64) / scale)
-        table = torch.cat([column.repeat(h, 1), row.repeat_interleave(w, dim=0)], dim=-1)
-        return table.float().to(device)
-
-
-def _sincos(width: int, position: Tensor) -> Tensor:
-    half = width // 2
-    frequency = LONGEST_PERIOD ** -(torch.arange(half, dtype=torch.float64) / half)
-    angles = position[:, None] * frequency
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,77 @@
+"""What brings latents, timestep and text to the width of the tokens.
+
+Shapes as in the backbones: B samples, T frames, S places, D channels, L text tokens, E text
+channels. Tokens leave time first, `x_TBSD`.
+
+Source: DiT section 3 (Peebles and Xie 2022), PixArt-alpha section 2.3 (Chen et al. 2023).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FREQUENCY_CHANNELS = 256
+LONGEST_PERIOD = 10_000.0
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a GELU (tanh form) between."""
+
+    def __init__(self, width: int, inner: int, out: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map every token on its own."""
+        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+
+
+class PatchEmbedder(nn.Module):
+    """One token per patch of the latents: a convolution with stride = kernel, done as a product."""
+
+    def __init__(self, channels: int, patch: tuple[int, int, int], width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv3d(channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, latents_BCTHW: Tensor) -> Tensor:
+        """Cut `(B, C, T, H, W)` into patches and map each to a token."""
+        a, b, c = self.patch
+        patches = latents_BCTHW.unflatten(4, (-1, c)).unflatten(3, (-1, b)).unflatten(2, (-1, a))
+        patches = patches.permute(2, 0, 4, 6, 1, 3, 5, 7).flatten(4).flatten(2, 3)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class TimestepEmbedder(nn.Module):
+    """Cosines and sines of the timestep, then two linear layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        first = nn.Linear(FREQUENCY_CHANNELS, width)
+        self.mlp = nn.Sequential(first, nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, timestep_B: Tensor) -> Tensor:
+        """Embed `(B,)` timesteps as `(B, D)`."""
+        half = FREQUENCY_CHANNELS // 2
+        steps = torch.arange(half, device=timestep_B.device, dtype=torch.float32) / half
+        angles = timestep_B.float()[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * steps)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.mlp(waves.to(next(self.parameters()).dtype))
+
+
+class TextEmbedder(nn.Module):
+    """Text features to the width of the tokens; keeps the features of the null text."""
+
+    y_embedding: Tensor
+
+    def __init__(self, channels: int, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("y_embedding", torch.randn(length, channels) / math.sqrt(channels))
+        self.y_proj = FeedForward(channels, width, width)
+
+    def forward(self, text_BLE: Tensor) -> Tensor:
+        """Map `(B, L, E)` to `(B, L, D)`."""
+        return self.y_proj(text_BLE)

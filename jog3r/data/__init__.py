@@ -1,0 +1,1 @@
+"""Where frames come from: the user's videos and photos, the controlled world, later data sets."""

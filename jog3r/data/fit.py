@@ -1,0 +1,193 @@
+"""Fitting frames to the size that a model takes, and its results back to the user's pixels."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from jog3r.errors import InputError
+from jog3r.geometry import crop_intrinsics, pixel_centres, resize_intrinsics
+from jog3r.result_checks import check_unit_frames
+
+EDGE = 0.1
+"""Relative difference of depth between neighbours from which on they are two surfaces."""
+
+
+def resize_and_crop(
+    frames: Float[Tensor, "t 3 h w"],
+    K: Float[Tensor, "*b 3 3"] | None,
+    size: tuple[int, int],
+) -> tuple[Float[Tensor, "t 3 h2 w2"], Float[Tensor, "*b 3 3"] | None, ResizeAndCrop]:
+    """Fit frames to a model's size: centre crop to its aspect ratio, then antialiased resize.
+
+    Args:
+        frames: RGB in [-1, 1].
+        K: their intrinsics [px], for all frames or for each; None if unknown.
+        size: (height, width) [px] wanted.
+
+    Returns:
+        The frames, their new K (None if it was), and the mapping that leads results back.
+
+    Raises:
+        InputError: wrong shape, dtype, NaN or range of the frames, or a size below 1 px.
+
+    Example:
+        >>> frames, K, mapping = resize_and_crop(torch.zeros(2, 3, 36, 64), None, (16, 16))
+        >>> frames.shape
+        torch.Size([2, 3, 16, 16])
+    """
+    check_unit_frames("frames", frames)
+    mapping = ResizeAndCrop.fit((frames.shape[-2], frames.shape[-1]), size)
+    fitted = mapping.frames_to_target(frames)
+    return fitted, None if K is None else mapping.intrinsics_to_target(K), mapping
+
+
+@dataclass(frozen=True)
+class ResizeAndCrop:
+    """How a clip was fitted to another size, and the way back.
+
+    The centred part of the source with the target's shape, `crop_size` at (`top`, `left`), was
+    resized to the target. Cutting before resizing keeps pixels square to within half a pixel of
+    the *source*; the other order would round at the coarser target.
+
+    Args:
+        source_size: (height, width) [px] of the user's frames.
+        target_size: (height, width) [px] of the model's.
+        crop_size: (height, width) [px] of the part of the source that was used.
+        top: rows of the source above it.
+        left: columns of the source left of it.
+
+    Example:
+        >>> mapping = ResizeAndCrop.fit((360, 640), (64, 64))
+        >>> mapping.crop_size, mapping.top, mapping.left
+        ((360, 360), 0, 140)
+    """
+
+    source_size: tuple[int, int]
+    target_size: tuple[int, int]
+    crop_size: tuple[int, int]
+    top: int
+    left: int
+
+    @classmethod
+    def fit(cls, source_size: tuple[int, int], target_size: tuple[int, int]) -> "ResizeAndCrop":
+        """Choose the largest centred part of the source that has the target's aspect ratio.
+
+        Raises:
+            InputError: a side below 1 px.
+        """
+        if min(*source_size, *target_size) < 1:
+            raise InputError(f"size: expected at least 1 px, got {source_size} and {target_size}")
+        (height, width), (target_height, target_width) = source_size, target_size
+        scale = min(height / target_height, width / target_width)
+        crop_height = min(height, max(1, round(target_height * scale)))
+        crop_width = min(width, max(1, round(target_width * scale)))
+        return cls(
+            (height, width),
+            (target_height, target_width),
+            (crop_height, crop_width),
+            (height - crop_height) // 2,
+            (width - crop_width) // 2,
+        )
+
+    def frames_to_target(self, frames: Float[Tensor, "t 3 h w"]) -> Float[Tensor, "t 3 h2 w2"]:
+        """Cut and resize frames (bilinear, antialiased).
+
+        Raises:
+            InputError: frames that are not of the source's size.
+        """
+        if tuple(frames.shape[-2:]) != self.source_size:
+            raise InputError(
+                f"frames: expected (T, 3, {self.source_size[0]}, {self.source_size[1]}),"
+                f" got {tuple(frames.shape)}"
+            )
+        rows, columns = self._used()
+        part = frames[..., rows, columns]
+        if self.crop_size == self.target_size:
+            return part.contiguous()
+        resized = F.interpolate(
+            part, self.target_size, mode="bilinear", align_corners=False, antialias=True
+        )
+        return resized.clamp(-1, 1)  # rounding can leave the range by 1e-7
+
+    def intrinsics_to_target(self, K: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
+        """Return K of the model's frames from that of the user's."""
+        cropped = crop_intrinsics(K, self.top, self.left)
+        return resize_intrinsics(cropped, self.crop_size, self.target_size)
+
+    def intrinsics_to_source(self, K: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
+        """Return K of the user's frames from that of the model's."""
+        resized = resize_intrinsics(K, self.target_size, self.crop_size)
+        return crop_intrinsics(resized, -self.top, -self.left)
+
+    def depth_to_source(self, depth: Float[Tensor, "t h2 w2"]) -> Float[Tensor, "t h w"]:
+        """Give depth in the pixels of the user's frames.
+
+        A pixel without depth (0) stays without, and is never averaged with one that has it. Inside
+        a surface values are interpolated; where the four neighbours differ by more than 10 %, an
+        edge, the nearest one is taken, so that no point floats between two surfaces. Pixels that
+        the centre crop cut off have depth 0.
+
+        Raises:
+            InputError: maps that are not of the target's size.
+        """
+        corners, weights = self._neighbours(depth)
+        nearest = _nearest(corners, weights)
+        low, high = corners.amin(dim=0), corners.amax(dim=0)
+        smooth = (low > 0) & (high <= low * (1 + EDGE))
+        values = torch.where(smooth, (corners * weights).sum(dim=0), nearest)
+        return self._into_source(values, 0.0)
+
+    def confidence_to_source(self, confidence: Float[Tensor, "t h2 w2"]) -> Float[Tensor, "t h w"]:
+        """Give confidence in the pixels of the user's frames, interpolated.
+
+        Pixels that the centre crop cut off have confidence 1, the least.
+
+        Raises:
+            InputError: maps that are not of the target's size.
+        """
+        corners, weights = self._neighbours(confidence)
+        # Weights sum to one only up to rounding, and confidence has a floor.
+        return self._into_source((corners * weights).sum(dim=0).clamp(min=1.0), 1.0)
+
+    def _used(self) -> tuple[slice, slice]:
+        height, width = self.crop_size
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def _neighbours(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the four target pixels around each used source pixel and their weights."""
+        if tuple(maps.shape[-2:]) != self.target_size:
+            raise InputError(
+                f"maps: expected (T, {self.target_size[0]}, {self.target_size[1]}),"
+                f" got {tuple(maps.shape)}"
+            )
+        sizes = torch.tensor(self.target_size[::-1]) / torch.tensor(self.crop_size[::-1])
+        # Pixel centres lie at +0.5, array indices count them from 0.
+        place = (pixel_centres(self.crop_size) * sizes - 0.5).clamp(min=0)
+        last = torch.tensor(self.target_size[::-1]) - 1
+        place = torch.minimum(place, last.float())
+        first = place.floor().long()
+        second = torch.minimum(first + 1, last)
+        share = place - first
+        corners, weights = [], []
+        for y, weight_y in ((first[..., 1], 1 - share[..., 1]), (second[..., 1], share[..., 1])):
+            for x, weight_x in (
+                (first[..., 0], 1 - share[..., 0]),
+                (second[..., 0], share[..., 0]),
+            ):
+                corners.append(maps[:, y, x])
+                weights.append(weight_y * weight_x)
+        return torch.stack(corners), torch.stack(weights)[:, None]
+
+    def _into_source(self, values: Tensor, outside: float) -> Tensor:
+        result = values.new_full((len(values), *self.source_size), outside)
+        rows, columns = self._used()
+        result[:, rows, columns] = values
+        return result
+
+
+def _nearest(corners: Tensor, weights: Tensor) -> Tensor:
+    """Return the neighbour of largest weight."""
+    return corners.gather(0, weights.argmax(dim=0, keepdim=True).expand(1, *corners.shape[1:]))[0]

@@ -1,0 +1,207 @@
+"""Reading the user's clips: video files, folders of images, arrays and tensors.
+
+Fitting them to a model's size, and its results to theirs, is `jog3r.data.fit`, handed on here.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jog3r.data.fit import ResizeAndCrop, resize_and_crop
+from jog3r.errors import FileError, InputError
+from jog3r.result_checks import check_unit_frames
+from jog3r.results import Video
+
+__all__ = ["ResizeAndCrop", "read_video", "resize_and_crop"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+MIN_SIDE = 8
+"""Smallest height and width [px] of a clip: below there is nothing to reconstruct."""
+DEFAULT_FPS = 10.0
+"""Frame rate given to images, which have none of their own."""
+
+
+def read_video(
+    source: object,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    fps: float | None = None,
+) -> Video:
+    """Read a clip from whatever the user has.
+
+    Args:
+        source: one of
+
+            * a video file of any kind that FFmpeg reads;
+            * a folder of images (jpg, png, webp, bmp), all of one size, in natural order
+              (`2.jpg` before `10.jpg`), hidden and other files ignored; or one image file;
+            * a numpy array or tensor, either uint8 `(T, H, W, 3)` in [0, 255] or floating point
+              `(T, 3, H, W)` in [-1, 1]; nothing else, so that no form is ever mistaken;
+            * a `Video`.
+        stride: keep every stride-th frame.
+        max_frames: keep at most so many frames, from the start.
+        fps: frames per second of the result. A video file is thinned to it (at most its own
+            rate; not together with `stride`); for the others it is the label of what was kept,
+            None meaning 10, or the rate of the `Video` divided by the stride.
+
+    Returns:
+        RGB frames; at least one (who needs two says so).
+
+    Raises:
+        InputError: unusable arguments, wrong shape or dtype, NaN, values out of range.
+        FileError: missing, corrupt, truncated, empty or foreign file or folder, images of
+            several sizes, or frames below 8x8 px.
+
+    Example:
+        >>> read_video(torch.zeros(5, 16, 24, 3, dtype=torch.uint8), stride=2)
+        Video(3 frames, 24x16 px, 10 fps)
+    """
+    _check_thinning(stride, max_frames, fps)
+    if isinstance(source, str | Path):
+        video = _read_path(Path(source), stride, max_frames, fps)
+        if min(video.height, video.width) < MIN_SIDE:
+            raise FileError(
+                f"{source}: expected at least {MIN_SIDE}x{MIN_SIDE} px, got"
+                f" {video.width}x{video.height}"
+            )
+        return video
+    if isinstance(source, Video):
+        frames, rate = source.frames, source.fps / stride
+    else:
+        frames, rate = _frames_of(source), DEFAULT_FPS
+    if min(frames.shape[1:3]) < MIN_SIDE:
+        raise InputError(
+            f"source: expected at least {MIN_SIDE}x{MIN_SIDE} px, got"
+            f" {frames.shape[2]}x{frames.shape[1]}"
+        )
+    return Video(frames[::stride][:max_frames].contiguous(), rate if fps is None else fps)
+
+
+def _check_thinning(stride: object, max_frames: object, fps: object) -> None:
+    for name, value in (("stride", stride), ("max_frames", max_frames)):
+        optional = name == "max_frames" and value is None
+        if not optional and (not isinstance(value, int) or value < 1):
+            raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
+    if fps is not None and not (isinstance(fps, int | float) and fps > 0):
+        raise InputError(f"fps: expected frames per second > 0, got {fps!r}")
+
+
+def _frames_of(source: object) -> Tensor:
+    """Return the frames of an array or tensor as uint8 (T, H, W, 3) on the CPU."""
+    if isinstance(source, np.ndarray):
+        try:
+            source = torch.from_numpy(np.ascontiguousarray(source))
+        except TypeError as error:
+            raise InputError(f"source: expected uint8 or floating point, got {source.dtype}") from (
+                error
+            )
+    if not isinstance(source, Tensor):
+        raise InputError(
+            "source: expected a video file, a folder of images, an array or a tensor, got"
+            f" {type(source).__name__}; stack frames into one uint8 array (T, H, W, 3)"
+        )
+    if source.dtype == torch.uint8:
+        if source.ndim != 4 or source.shape[-1] != 3 or source.numel() == 0:
+            raise InputError(
+                f"source: expected uint8 (T, H, W, 3), got {tuple(source.shape)}; permute the"
+                " dimensions, colours last"
+            )
+        return source.cpu()
+    if source.is_floating_point():
+        if source.ndim == 4 and source.shape[1] != 3 and source.shape[-1] == 3:
+            raise InputError(
+                f"source: expected floating point as (T, 3, H, W) in [-1, 1], got"
+                f" {tuple(source.shape)}; for values in [0, 1] pass (255 * frames).round() as uint8"
+            )
+        if source.ndim == 5:
+            raise InputError(
+                f"source: expected one clip (T, 3, H, W), got {tuple(source.shape)}; pass the"
+                " clips of a batch one by one, batch[0]"
+            )
+        check_unit_frames("source", source)
+        return Video.from_tensor(source, DEFAULT_FPS).frames
+    raise InputError(
+        f"source: expected uint8 (T, H, W, 3) or floating point (T, 3, H, W) in [-1, 1], got"
+        f" {source.dtype} {tuple(source.shape)}; convert it to uint8"
+    )
+
+
+def _read_path(path: Path, stride: int, max_frames: int | None, fps: float | None) -> Video:
+    if path.is_dir():
+        return _read_images(_images_in(path), stride, max_frames, fps)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        return _read_images([path], stride, max_frames, fps)
+    from jog3r.export.mp4 import read_mp4
+
+    return read_mp4(path, stride=stride, max_frames=max_frames, fps=fps)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    names = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    images = [path for path in names if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if not images:
+        found = ", ".join(sorted(path.name for path in names)[:3]) or "an empty folder"
+        raise FileError(
+            f"{folder}: expected images ({' '.join(IMAGE_SUFFIXES)}), got {found}; give the folder"
+            " that holds them, or the video file itself"
+        )
+    return sorted(images, key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts numbers inside names by value: 2.jpg before 10.jpg."""
+    parts = re.split(r"([0-9]+)", name.lower())
+    key = [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]
+    return key, name  # the name itself decides between 1.png and 01.png
+
+
+def _read_images(
+    paths: Sequence[Path], stride: int, max_frames: int | None, fps: float | None
+) -> Video:
+    kept = paths[::stride][:max_frames]
+    images = [_read_image(path) for path in kept]
+    sizes = Counter((image.shape[1], image.shape[0]) for image in images)
+    if len(sizes) > 1:
+        counted = ", ".join(f"{n} of {w}x{h}" for (w, h), n in sizes.most_common(4))
+        usual = sizes.most_common(1)[0][0]
+        odd = next(
+            path
+            for path, image in zip(kept, images, strict=True)
+            if (image.shape[1], image.shape[0]) != usual
+        )
+        raise FileError(
+            f"{odd.parent}: expected images of one size, got {counted} (for example {odd.name});"
+            " resize or crop them to one size first"
+        )
+    return Video(torch.from_numpy(np.stack(images)), DEFAULT_FPS if fps is None else fps)
+
+
+def _read_image(path: Path) -> np.ndarray:
+    """Read one image upright, as its camera noted it."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as stored:
+            image = ImageOps.exif_transpose(stored)
+            if image.mode.startswith(("I", "F")):
+                raise FileError(
+                    f"{path}: expected 8-bit colours, got mode {image.mode}; convert it"
+                )
+            if image.has_transparency_data:
+                alpha = np.asarray(image.convert("RGBA"))[..., 3]
+                if alpha.min() < 255:
+                    raise FileError(
+                        f"{path}: expected an opaque image, got transparent pixels; lay it over a"
+                        " background first"
+                    )
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: expected a readable image, got '{error}'") from error

@@ -1,0 +1,280 @@
+"""A whole result as a folder that appears whole or not at all, and its reader.
+
+==================  =============================================================================
+file                content
+==================  =============================================================================
+meta.json           kind, scale, prompt, seed, frame rate, versions, conventions
+frames/0000.png     the frames without loss; read back bit for bit
+video.mp4           the same to look at (H.264, lossy)
+cameras.json        world_from_camera and K of every file in frames/; read back bit for bit
+cameras.txt         the same as RealEstate10K
+cameras_tum.txt     the path as TUM trajectory (no K)
+depth.npz           depth and confidence, float32 (T, H, W); read back bit for bit
+points.ply          the point cloud with colour and confidence
+scene.glb           the point cloud with camera frusta, y up
+overview.png        a picture of it all
+==================  =============================================================================
+
+A Generation without reconstruction has the first three and overview.png only. `load` needs
+meta.json, frames/, cameras.json and depth.npz; the others may be deleted.
+"""
+
+import io
+import json
+import platform
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jog3r import __version__
+from jog3r.errors import FileError, InputError
+from jog3r.export.atomic import atomic_file, atomic_folder
+from jog3r.export.cameras_json import read_cameras_json, read_json, write_cameras_json
+from jog3r.export.realestate10k import write_realestate10k
+from jog3r.export.tum import write_tum
+from jog3r.results import Generation, Reconstruction, Video
+
+FORMAT = "jog3r scene 1"
+"""First entry of meta.json; the number counts changes that older readers cannot read."""
+
+NAMES = {"meta.json", "frames", "video.mp4", "cameras.json", "cameras.txt", "cameras_tum.txt"} | {
+    "depth.npz",
+    "points.ply",
+    "scene.glb",
+    "overview.png",
+}
+"""Everything that a folder of ours may hold."""
+
+
+def write_reconstruction(
+    folder: str | Path, reconstruction: Reconstruction, *, overwrite: bool = False
+) -> Path:
+    """Write a reconstruction; see `Reconstruction.save`.
+
+    Raises:
+        InputError: the folder exists and `overwrite` is False, or it is not one of ours.
+        SaveError: it could not be written; nothing partial is left.
+    """
+    folder = _free_target(folder, overwrite)
+    with atomic_folder(folder) as temporary:
+        _write_video(temporary, reconstruction.video)
+        _write_scene(temporary, reconstruction, title=f"Reconstruction: {folder.name}")
+        _write_meta(temporary, {"kind": "reconstruction", **_scene_meta(reconstruction)})
+    return folder
+
+
+def write_generation(
+    folder: str | Path, generation: Generation, *, overwrite: bool = False
+) -> Path:
+    """Write a generation with its reconstruction, if it has one; see `Generation.save`.
+
+    Raises:
+        InputError: the folder exists and `overwrite` is False, or it is not one of ours.
+        SaveError: it could not be written; nothing partial is left.
+    """
+    from jog3r.export.overview import write_overview
+
+    folder = _free_target(folder, overwrite)
+    meta: dict[str, Any] = {
+        "kind": "generation",
+        "prompt": generation.prompt,
+        "seed": generation.seed,
+        "fps": generation.video.fps,
+    }
+    with atomic_folder(folder) as temporary:
+        _write_video(temporary, generation.video)
+        if generation.reconstruction is None:
+            write_overview(temporary / "overview.png", generation.video, title=generation.prompt)
+        else:
+            _write_scene(temporary, generation.reconstruction, title=generation.prompt)
+            meta |= _scene_meta(generation.reconstruction)
+        _write_meta(temporary, meta)
+    return folder
+
+
+def read_reconstruction(folder: str | Path) -> Reconstruction:
+    """Read a reconstruction, also that of a saved generation; see `Reconstruction.load`.
+
+    Raises:
+        FileError: missing, truncated or foreign folder or file; names it.
+    """
+    folder = Path(folder)
+    meta = _read_meta(folder)
+    if "scale" not in meta:
+        raise FileError(
+            f"{folder}: expected a reconstruction, got a generation without one; use"
+            " Generation.load(), or generate with cameras=True"
+        )
+    content = read_cameras_json(folder / "cameras.json")
+    video = _read_video(folder, meta, content.files)
+    depth, confidence = _read_depth(folder / "depth.npz")
+    try:
+        return Reconstruction(video, content.cameras, depth, confidence, meta["scale"])
+    except InputError as error:
+        raise FileError(f"{folder}: expected parts that fit each other, got {error}") from error
+
+
+def read_generation(folder: str | Path) -> Generation:
+    """Read a generation; see `Generation.load`.
+
+    Raises:
+        FileError: missing, truncated or foreign folder or file; names it.
+    """
+    folder = Path(folder)
+    meta = _read_meta(folder)
+    if meta.get("kind") != "generation":
+        raise FileError(
+            f"{folder}: expected a generation, got a {meta.get('kind')}; use Reconstruction.load()"
+        )
+    reconstruction = read_reconstruction(folder) if "scale" in meta else None
+    video = _read_video(folder, meta) if reconstruction is None else reconstruction.video
+    prompt, seed = meta.get("prompt"), meta.get("seed")
+    if not isinstance(prompt, str) or not isinstance(seed, int):
+        raise FileError(
+            f"{folder / 'meta.json'}: expected prompt and seed, got {prompt!r} and {seed!r}"
+        )
+    return Generation(video, prompt, seed, reconstruction)
+
+
+def frame_name(index: int) -> str:
+    """Return the name of a frame's image inside the folder; names sort as the frames do."""
+    return f"frames/{index:04d}.png" if index < 10_000 else f"frames/x{index:08d}.png"
+
+
+def _free_target(folder: str | Path, overwrite: bool) -> Path:
+    folder = Path(folder)
+    if not folder.exists():
+        return folder
+    if not overwrite:
+        raise InputError(f"folder: expected a new name, got {folder}, which exists; overwrite=True")
+    # Replacing deletes all that is in it: it must be a result of ours, and nothing but that.
+    if not folder.is_dir() or (any(folder.iterdir()) and not _is_ours(folder)):
+        raise InputError(
+            f"folder: expected one written by jog3r to overwrite, got {folder}; choose another"
+        )
+    foreign = sorted({path.name for path in folder.iterdir()} - NAMES)
+    if foreign:
+        raise InputError(
+            f"folder: expected only jog3r's own files to overwrite, got {folder / foreign[0]};"
+            " move it elsewhere"
+        )
+    return folder
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        _read_meta(folder)
+    except FileError:
+        return False
+    return True
+
+
+def _write_video(folder: Path, video: Video) -> None:
+    from PIL import Image
+
+    from jog3r.export.mp4 import write_mp4
+
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(video.frames.numpy()):
+        buffer = io.BytesIO()
+        Image.fromarray(frame).save(buffer, format="png")
+        with atomic_file(folder / frame_name(index)) as file:
+            file.write(buffer.getbuffer())
+    write_mp4(folder / "video.mp4", video)
+
+
+def _write_scene(folder: Path, reconstruction: Reconstruction, *, title: str) -> None:
+    from jog3r.export.glb import write_glb
+    from jog3r.export.overview import write_overview
+    from jog3r.export.ply import write_ply
+
+    cameras, fps, scale = reconstruction.cameras, reconstruction.video.fps, reconstruction.scale
+    files = [frame_name(index) for index in range(len(cameras))]
+    write_cameras_json(folder / "cameras.json", cameras, files=files, fps=fps, scale=scale)
+    write_realestate10k(folder / "cameras.txt", cameras, fps=fps)
+    write_tum(folder / "cameras_tum.txt", cameras, fps=fps)
+    with atomic_file(folder / "depth.npz") as file:
+        np.savez_compressed(
+            file,
+            depth=reconstruction.depth.numpy(),
+            confidence=reconstruction.confidence.numpy(),
+        )
+    cloud = reconstruction.points
+    write_ply(folder / "points.ply", cloud, comments=[f"unit of length: {scale}"])
+    write_glb(folder / "scene.glb", cloud, cameras, scale=scale)
+    write_overview(folder / "overview.png", reconstruction.video, reconstruction, title=title)
+
+
+def _scene_meta(reconstruction: Reconstruction) -> dict[str, Any]:
+    return {"fps": reconstruction.video.fps, "scale": reconstruction.scale}
+
+
+def _write_meta(folder: Path, entries: dict[str, Any]) -> None:
+    versions = {"jog3r": __version__, "torch": torch.__version__}
+    meta = {
+        "format": FORMAT,
+        **entries,
+        "convention": "opencv: x right, y down, z forward; world_from_camera; K in pixels, pixel"
+        " centres at +0.5",
+        "versions": versions | {"numpy": np.__version__, "python": platform.python_version()},
+    }
+    with atomic_file(folder / "meta.json") as file:
+        file.write((json.dumps(meta, indent=2) + "\n").encode())
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise FileError(f"{folder}: expected a folder written by save(), got no such folder")
+    meta = read_json(folder / "meta.json")
+    if meta.get("format") != FORMAT:
+        raise FileError(
+            f"{folder / 'meta.json'}: expected format {FORMAT!r}, got {meta.get('format')!r};"
+            " was it written by a newer jog3r?"
+        )
+    return meta
+
+
+def _read_video(
+    folder: Path, meta: dict[str, Any], files: tuple[str | None, ...] | None = None
+) -> Video:
+    """Read the named frames, which are those of the cameras, or all there are."""
+    names = files or [f"frames/{path.name}" for path in sorted((folder / "frames").glob("*.png"))]
+    if not names:
+        raise FileError(f"{folder / 'frames'}: expected PNG files, got none")
+    frames = [_read_frame(folder, name) for name in names]
+    sizes = {frame.shape for frame in frames}
+    if len(sizes) > 1:
+        raise FileError(f"{folder / 'frames'}: expected one size, got {sorted(sizes)}")
+    try:
+        return Video(torch.from_numpy(np.stack(frames)), meta.get("fps"))  # type: ignore[arg-type]
+    except InputError as error:
+        raise FileError(f"{folder / 'meta.json'}: {error}") from error
+
+
+def _read_frame(folder: Path, name: str | None) -> np.ndarray:
+    from PIL import Image
+
+    if name is None:
+        raise FileError(f"{folder / 'cameras.json'}: expected the image of every camera, got none")
+    try:
+        with Image.open(folder / name) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        raise FileError(f"{folder / name}: expected a PNG image, got '{error}'") from error
+
+
+def _read_depth(path: Path) -> tuple[Tensor, Tensor]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            depth, confidence = (torch.from_numpy(archive[n]) for n in ("depth", "confidence"))
+    except FileNotFoundError:
+        raise FileError(f"{path}: expected depth maps, got no file of this name") from None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise FileError(
+            f"{path}: expected arrays 'depth' and 'confidence', got '{error}'; is it truncated?"
+        ) from error
+    return depth, confidence

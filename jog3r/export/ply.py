@@ -1,0 +1,124 @@
+"""Point clouds as binary little-endian PLY.
+
+Vertex properties: `float x y z` (world frame), `uchar red green blue`, `float confidence` (>= 1).
+Written here rather than through a library because the common ones drop the confidence.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jog3r.errors import FileError, InputError
+from jog3r.export.atomic import atomic_file
+from jog3r.results import PointCloud
+
+NUMPY_TYPE = {"char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2"}
+NUMPY_TYPE |= {"int": "<i4", "uint": "<u4", "float": "<f4", "double": "<f8"}
+NUMPY_TYPE |= {"int8": "i1", "uint8": "u1", "int16": "<i2", "uint16": "<u2"}
+NUMPY_TYPE |= {"int32": "<i4", "uint32": "<u4", "float32": "<f4", "float64": "<f8"}
+PROPERTIES = {
+    **dict.fromkeys(("x", "y", "z"), "float"),
+    **dict.fromkeys(("red", "green", "blue"), "uchar"),
+    "confidence": "float",
+}
+COMMENT = "jog3r: world frame, OpenCV axes (x right, y down, z forward)"
+
+
+def write_ply(path: str | Path, cloud: PointCloud, *, comments: Sequence[str] = ()) -> None:
+    """Write a point cloud.
+
+    Args:
+        path: to create or replace.
+        cloud: to write; reading gives the same numbers bit for bit.
+        comments: further lines for the header, for example the unit of length.
+
+    Raises:
+        InputError: a comment of several lines or beyond ASCII.
+        SaveError: the file could not be written; nothing partial is left.
+    """
+    for comment in comments:
+        if not comment.isascii() or "\n" in comment:
+            raise InputError(f"comments: expected one ASCII line each, got {comment!r}")
+    vertices = np.empty(len(cloud), [(n, NUMPY_TYPE[kind]) for n, kind in PROPERTIES.items()])
+    columns = [*cloud.points.T, *cloud.colors.T, cloud.confidence]
+    for name, column in zip(PROPERTIES, columns, strict=True):
+        vertices[name] = column.numpy()
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        *(f"comment {comment}" for comment in [COMMENT, *comments]),
+        f"element vertex {len(cloud)}",
+        *(f"property {kind} {name}" for name, kind in PROPERTIES.items()),
+        "end_header",
+    ]
+    with atomic_file(path) as file:
+        file.write(("\n".join(header) + "\n").encode())
+        file.write(vertices.tobytes())
+
+
+def read_ply(path: str | Path) -> PointCloud:
+    """Read a point cloud with colours and confidence, whatever other properties it has.
+
+    Raises:
+        FileError: missing, truncated or foreign file, another encoding than binary little-endian,
+            or a property missing.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(f"{path}: expected a PLY file, got '{error.strerror}'") from error
+    head, end, body = content.partition(b"end_header\n")
+    if not content.startswith(b"ply") or not end:
+        raise FileError(f"{path}: expected a PLY header, got {content[:16]!r}")
+    count, vertex = _parse_header(path, head.decode("ascii", "replace").splitlines())
+    missing = [name for name in PROPERTIES if name not in (vertex.names or ())]
+    if missing:
+        raise FileError(
+            f"{path}: expected vertex properties {' '.join(PROPERTIES)},"
+            f" got none called {' '.join(missing)}"
+        )
+    if len(body) < count * vertex.itemsize:
+        raise FileError(
+            f"{path}: expected {count} vertices of {vertex.itemsize} bytes, got {len(body)} bytes;"
+            " is the file truncated?"
+        )
+    data = np.frombuffer(body, vertex, count)
+    try:
+        return PointCloud(
+            torch.from_numpy(np.stack([data[axis] for axis in "xyz"], -1).astype(np.float32)),
+            torch.from_numpy(
+                np.stack([data[name] for name in ("red", "green", "blue")], -1).astype(np.uint8)
+            ),
+            torch.from_numpy(data["confidence"].astype(np.float32)),
+        )
+    except InputError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def _parse_header(path: str | Path, lines: list[str]) -> tuple[int, np.dtype]:
+    """Return number and type of the vertices, which must be the first element."""
+    encoding, count, fields, elements = "none", -1, [], 0
+    for number, line in enumerate(lines, start=1):
+        match line.split():
+            case ["format", name, _]:
+                encoding = name
+            case ["element", name, size] if size.isdigit():
+                elements += 1
+                count = int(size) if (name, elements) == ("vertex", 1) else count
+            case ["property", kind, name] if elements == 1 and kind in NUMPY_TYPE:
+                fields.append((name, NUMPY_TYPE[kind]))
+            case ["property", *_] if elements != 1:
+                pass
+            case ["ply"] | ["comment", *_] | ["obj_info", *_] | []:
+                pass
+            case _:
+                raise FileError(f"{path}: line {number}: expected a PLY header, got {line!r}")
+    if encoding != "binary_little_endian" or count < 0:
+        raise FileError(
+            f"{path}: expected binary_little_endian with the element 'vertex' first, got format"
+            f" {encoding} and {'no vertex first' if count < 0 else 'vertices'}; convert it with"
+            " open3d or trimesh"
+        )
+    return count, np.dtype(fields)

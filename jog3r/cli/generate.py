@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
 
     model = JOG3R.from_pretrained(args.model, device=args.device)
     shots = model.generate(
-        [args.prompt] * len(seeds),
+        args.prompt,
         cameras=args.cameras,
         seed=seeds,
         progress=not args.no_progress,
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
             negative_prompt=args.negative_prompt,
         ),
     )
+    assert isinstance(shots, list)  # as `seed` is a list
     saved = [
         shot.save(each, overwrite=args.overwrite) for shot, each in zip(shots, folders, strict=True)
     ]

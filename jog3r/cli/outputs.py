@@ -6,6 +6,20 @@ from pathlib import Path
 
 from jog3r.errors import InputError
 
+# What `save` writes, the first thing to open first.
+DESCRIPTIONS = {
+    "overview.png": "picture of everything: open this first",
+    "video.mp4": "the frames as a video",
+    "scene.glb": "points and cameras for any 3D viewer",
+    "points.ply": "points with colour and confidence",
+    "cameras.txt": "cameras and lens as RealEstate10K",
+    "cameras.json": "cameras and lens as JSON",
+    "cameras_tum.txt": "camera path as TUM trajectory",
+    "depth.npz": "depth and confidence of every pixel",
+    "frames": "the frames without loss, as PNG",
+    "meta.json": "prompt, seed, unit of length, versions",
+}
+
 
 def slug(prompt: str, longest: int = 48) -> str:
     """Return a prompt as a file name: lower case, dashes, cut after a whole word.
@@ -22,29 +36,33 @@ def slug(prompt: str, longest: int = 48) -> str:
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is taken before any time goes into filling it.
+    """Refuse a folder that `save` would refuse, before any time goes into filling it.
 
     Raises:
-        InputError: the folder exists and `overwrite` is False, or a file has its name.
+        InputError: the folder exists and `overwrite` is False, or it holds other things too.
     """
-    if folder.exists() and not (overwrite and folder.is_dir()):
-        hint = "choose another --out" if folder.is_file() else "add --overwrite or choose another"
-        raise InputError(f"--out: expected a new folder, got {folder}, which exists; {hint}")
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"--out: expected a new folder, got {folder}, which exists; add --overwrite or choose"
+            " another"
+        )
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
+    foreign = sorted(names - set(DESCRIPTIONS))
+    if foreign or (names and "meta.json" not in names):
+        found = foreign[0] if foreign else "no meta.json"
+        raise InputError(
+            f"--out: expected only results of jog3r to overwrite, got {folder} with {found};"
+            " choose another"
+        )
 
 
 def print_outputs(folders: Iterable[Path]) -> None:
-    """List the files of the folders, each with what it is."""
+    """List what is in the folders of saved results, each file with what it is."""
+    width = max(len(name) for name in DESCRIPTIONS)
     for folder in folders:
-        files = sorted(file for file in folder.rglob("*") if file.is_file())
-        names = [file.relative_to(folder).as_posix() for file in files]
-        width = max((len(name) for name in names), default=0)
         print(folder)
-        for name in names:
-            print(f"  {name:<{width}}  {describe(name)}".rstrip())
-
-
-def describe(name: str) -> str:
-    """Say in a few words what a file of a saved result is; empty for a name we do not know."""
-    from jog3r.export.folder import CONTENTS
-
-    return CONTENTS.get(name, "")
+        for name, description in DESCRIPTIONS.items():
+            if (folder / name).exists():
+                print(f"  {name:<{width}}  {description}")

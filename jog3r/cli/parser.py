@@ -105,8 +105,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--device",
+        default="cpu",
         metavar="DEVICE",
-        help="where to run, such as cpu or cuda (default: an accelerator if there is one)",
+        help="where to run, such as cpu, cuda or mps (default: cpu)",
     )
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
 

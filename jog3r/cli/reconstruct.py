@@ -18,7 +18,6 @@ from jog3r.cli.parser import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from jog3r import Video
     from jog3r.alignment.regularisers import Regularisers
 
 DESCRIPTION = """\
@@ -39,6 +38,7 @@ REGULARISERS = {
     "static_camera": "the camera moves little",
     "constant_velocity": "the camera moves evenly",
     "rotation_smoothness": "the camera turns little from frame to frame",
+    "constant_turn": "the camera turns evenly",
 }
 
 
@@ -71,10 +71,17 @@ def add_parser(commands: Any) -> None:
 def _add_frame_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("frames")
     group.add_argument(
-        "--stride", type=positive_int, default=1, metavar="N", help="take each Nth (default: 1)"
+        "--stride",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="take every Nth frame (default: 1)",
     )
     group.add_argument(
-        "--max-frames", type=positive_int, metavar="N", help="take at most N (default: the model's)"
+        "--max-frames",
+        type=positive_int,
+        metavar="N",
+        help="take at most N, evenly spaced (default: all)",
     )
 
 
@@ -109,24 +116,24 @@ def run(args: argparse.Namespace) -> None:
     from jog3r import JOG3R
     from jog3r.data.media import read_video
 
-    video = read_video(args.path, stride=args.stride)
+    video = read_video(args.path, stride=args.stride, max_frames=args.max_frames)
     model = JOG3R.from_pretrained(args.model, device=args.device)
     scene = model.reconstruct(
         video,
-        K=intrinsics(args, video),
+        K=intrinsics(args, (video.height, video.width)),
         seed=args.seed,
+        regularisers=regularisers(args),
         progress=not args.no_progress,
-        **given(max_frames=args.max_frames, regularisers=regularisers(args)),
     )
     print_outputs([scene.save(args.out, overwrite=args.overwrite)])
 
 
-def intrinsics(args: argparse.Namespace, video: "Video") -> "Tensor | None":
-    """Return K in pixels of the input, or None to have it estimated."""
+def intrinsics(args: argparse.Namespace, size: tuple[int, int]) -> "Tensor | None":
+    """Return K in pixels of the input of height and width `size`; None to have it estimated."""
     if args.fov_deg is not None:
         from jog3r.geometry.intrinsics import intrinsics_from_fov
 
-        return intrinsics_from_fov(args.fov_deg, (video.height, video.width))
+        return intrinsics_from_fov(args.fov_deg, size)
     if args.K is not None:
         import torch
 

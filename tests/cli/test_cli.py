@@ -12,7 +12,7 @@ import pytest
 
 from jog3r.cli import info, main, reconstruct
 from jog3r.cli.entry import COMMANDS, build_parser
-from jog3r.cli.outputs import check_free, slug
+from jog3r.cli.outputs import DESCRIPTIONS, check_free, print_outputs, slug
 from jog3r.errors import FileError, InputError, Jog3rError, MissingPackageError, SaveError
 
 NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
@@ -214,10 +214,35 @@ def test_taken_folder_is_refused(tmp_path: Path) -> None:
     check_free(tmp_path, overwrite=True)
     with pytest.raises(InputError, match="--overwrite"):
         check_free(tmp_path, overwrite=False)
-    file = tmp_path / "file"
-    file.touch()
-    with pytest.raises(InputError, match="another --out"):
-        check_free(file, overwrite=True)
+
+
+def test_only_results_are_overwritten(tmp_path: Path) -> None:
+    video, meta, diary = (tmp_path / name for name in ("video.mp4", "meta.json", "diary.txt"))
+    video.touch()
+    with pytest.raises(InputError, match=r"no meta\.json"):
+        check_free(tmp_path, overwrite=True)
+    with pytest.raises(InputError, match=r"video\.mp4"):
+        check_free(video, overwrite=True)
+    meta.touch()
+    check_free(tmp_path, overwrite=True)
+    diary.touch()
+    with pytest.raises(InputError, match=r"diary\.txt"):
+        check_free(tmp_path, overwrite=True)
+
+
+def test_every_file_of_a_result_is_described() -> None:
+    from jog3r.export.folder import NAMES
+
+    assert set(DESCRIPTIONS) == NAMES
+
+
+def test_outputs_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "video.mp4").touch()
+    print_outputs([tmp_path])
+    folder, *lines = capsys.readouterr().out.splitlines()
+    assert folder == str(tmp_path)
+    assert [line.split()[0] for line in lines] == ["video.mp4", "frames"]
 
 
 def test_train_passes_every_word_on() -> None:
@@ -234,3 +259,31 @@ def test_regularisers_match_the_library() -> None:
     args = build_parser().parse_command([*line, "--static-camera", "0.5"])
     assert reconstruct.regularisers(args) == Regularisers(static_camera=0.5)
     assert reconstruct.regularisers(build_parser().parse_command(line)) is None
+
+
+def test_known_camera_becomes_intrinsics() -> None:
+    import torch
+
+    line = ["reconstruct", "clip.mp4", "--out", "x"]
+    size = (48, 64)
+    parse = build_parser().parse_command
+    assert reconstruct.intrinsics(parse(line), size) is None
+    fov = reconstruct.intrinsics(parse([*line, "--fov-deg", "90"]), size)
+    known = reconstruct.intrinsics(parse([*line, "--K", "24", "24", "32", "24"]), size)
+    assert fov is not None
+    assert known is not None
+    # Half of 48 rows at 45 degrees.
+    torch.testing.assert_close(fov, known)
+
+
+def test_missing_input_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOG3R_DEBUG", raising=False)
+    missing, out = str(tmp_path / "missing.mp4"), tmp_path / "out"
+    fails(["reconstruct", missing, "--out", str(out)], capsys, status=1, says="missing.mp4")
+    nowhere = str(tmp_path / "model")
+    fails(["info", nowhere], capsys, status=1, says="model")
+    line = ["generate", "a cone", "--out", str(out), "--model", nowhere]
+    fails(line, capsys, status=1, says="model")
+    assert not out.exists()

@@ -15,35 +15,6 @@ EDGE = 0.1
 """Relative difference of depth between neighbours from which on they are two surfaces."""
 
 
-def resize_and_crop(
-    frames: Float[Tensor, "t 3 h w"],
-    K: Float[Tensor, "*b 3 3"] | None,
-    size: tuple[int, int],
-) -> tuple[Float[Tensor, "t 3 h2 w2"], Float[Tensor, "*b 3 3"] | None, ResizeAndCrop]:
-    """Fit frames to a model's size: centre crop to its aspect ratio, then antialiased resize.
-
-    Args:
-        frames: RGB in [-1, 1].
-        K: their intrinsics [px], for all frames or for each; None if unknown.
-        size: (height, width) [px] wanted.
-
-    Returns:
-        The frames, their new K (None if it was), and the mapping that leads results back.
-
-    Raises:
-        InputError: wrong shape, dtype, NaN or range of the frames, or a size below 1 px.
-
-    Example:
-        >>> frames, K, mapping = resize_and_crop(torch.zeros(2, 3, 36, 64), None, (16, 16))
-        >>> frames.shape
-        torch.Size([2, 3, 16, 16])
-    """
-    check_unit_frames("frames", frames)
-    mapping = ResizeAndCrop.fit((frames.shape[-2], frames.shape[-1]), size)
-    fitted = mapping.frames_to_target(frames)
-    return fitted, None if K is None else mapping.intrinsics_to_target(K), mapping
-
-
 @dataclass(frozen=True)
 class ResizeAndCrop:
     """How a clip was fitted to another size, and the way back.
@@ -186,6 +157,35 @@ class ResizeAndCrop:
         rows, columns = self._used()
         result[:, rows, columns] = values
         return result
+
+
+def resize_and_crop(
+    frames: Float[Tensor, "t 3 h w"],
+    K: Float[Tensor, "*b 3 3"] | None,
+    size: tuple[int, int],
+) -> tuple[Float[Tensor, "t 3 h2 w2"], Float[Tensor, "*b 3 3"] | None, ResizeAndCrop]:
+    """Fit frames to a model's size: centre crop to its aspect ratio, then antialiased resize.
+
+    Args:
+        frames: RGB in [-1, 1].
+        K: their intrinsics [px], for all frames or for each; None if unknown.
+        size: (height, width) [px] wanted.
+
+    Returns:
+        The frames, their new K (None if it was), and the mapping that leads results back.
+
+    Raises:
+        InputError: wrong shape, dtype, NaN or range of the frames, or a size below 1 px.
+
+    Example:
+        >>> frames, K, mapping = resize_and_crop(torch.zeros(2, 3, 36, 64), None, (16, 16))
+        >>> frames.shape
+        torch.Size([2, 3, 16, 16])
+    """
+    check_unit_frames("frames", frames)
+    mapping = ResizeAndCrop.fit((frames.shape[-2], frames.shape[-1]), size)
+    fitted = mapping.frames_to_target(frames)
+    return fitted, None if K is None else mapping.intrinsics_to_target(K), mapping
 
 
 def _nearest(corners: Tensor, weights: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         q: queries `(..., Lq, d)`.
         k: keys `(..., Lk, d)`.
         v: values `(..., Lk, d)`.
-        mask: True where a key is attended to, broadcastable to `(..., Lq, Lk)`. A query without
-            any key gives zero.
+        mask: True where a key is attended to, `(..., 1, Lk)`: the same for every query. Where no
+            key is left the result is zero.
 
     Returns:
         `(..., Lq, d)`.
@@ -29,6 +29,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         >>> attention(q, k, v).shape
         torch.Size([2, 4, 5, 8])
     """
+    if mask is not None:
+        # What a row without any key gives is left open by torch, and NaN in some of its kernels.
+        some = mask.any(dim=-1, keepdim=True)
+        mask, v = mask | ~some, v * some
     trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     if trained and q.device.type == "cpu" and k.shape[-2] <= SHORT:
         return _explicit(q, k, v, mask)
@@ -37,8 +41,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is None:
-        return scores.softmax(dim=-1) @ v
-    # The lowest finite number, not -inf: a row without any key must not become NaN.
-    weights = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    return weights.masked_fill(~mask, 0.0) @ v
+    if mask is not None:
+        scores = scores + scores.new_zeros(()).masked_fill(~mask, float("-inf"))
+    # In float32: more exact, and for rows this short quicker than in bfloat16.
+    half = scores.dtype in (torch.bfloat16, torch.float16)
+    weights = scores.softmax(dim=-1, dtype=torch.float32 if half else None)
+    return weights.to(v.dtype) @ v

@@ -2,27 +2,43 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jog3r.attention import SHORT, _explicit, attention
+from jog3r.attention import SHORT, attention
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_explicit_product_equals_torch(generator: torch.Generator, masked: bool) -> None:
-    q = torch.randn(2, 3, 7, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-    k = torch.randn(2, 3, 5, 8, generator=generator, dtype=torch.float64, requires_grad=True)
-    v = torch.randn(2, 3, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
-    mask = None
-    if masked:
-        mask = torch.rand(2, 1, 1, 5, generator=generator) > 0.5
-        mask[0], mask[1, ..., 0] = False, True  # the first sample sees nothing
-    ours = _explicit(q, k, v, mask)
-    theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    torch.testing.assert_close(ours, theirs)
-    weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
-    got = torch.autograd.grad((ours * weight).sum(), (q, k, v))
-    expected = torch.autograd.grad((theirs * weight).sum(), (q, k, v))
-    torch.testing.assert_close(got, expected)
-    if masked:
-        assert not ours[0].any()
+def test_explicit_product_equals_torch(generator: torch.Generator) -> None:
+    """With gradients ours takes the explicit way, here with some keys masked."""
+    q, k, v = torch.randn(3, 2, 3, 7, 8, generator=generator, dtype=torch.float64).unbind()
+    leaves = tuple(x.requires_grad_() for x in (q, k, v))
+    for mask in (None, torch.rand(2, 1, 1, 7, generator=generator) > 0.5):
+        ours = attention(q, k, v, mask)
+        theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        assert "ScaledDotProduct" not in type(ours.grad_fn).__name__
+        torch.testing.assert_close(ours, theirs)
+        weight = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+        got = torch.autograd.grad((ours * weight).sum(), leaves)
+        expected = torch.autograd.grad((theirs * weight).sum(), leaves)
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_without_any_key_the_result_is_zero(generator: torch.Generator, trained: bool) -> None:
+    leaves = torch.randn(3, 2, 3, 7, 8, generator=generator).unbind()
+    q, k, v = (x.requires_grad_(trained) for x in leaves)
+    mask = torch.tensor([False, True])[:, None, None, None].expand(2, 1, 1, 7)
+    out = attention(q, k, v, mask)
+    assert not out[0].any()
+    torch.testing.assert_close(out[1], attention(q, k, v)[1])
+    if trained:
+        for gradient in torch.autograd.grad(out.sum(), (q, k, v)):
+            assert not gradient[0].any()
+            assert gradient.isfinite().all()
+
+
+def test_half_precision_is_kept_and_close(generator: torch.Generator) -> None:
+    q, k, v = torch.randn(3, 2, 7, 16, generator=generator).unbind()
+    rough = attention(*(x.bfloat16().requires_grad_() for x in (q, k, v)))
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), attention(q, k, v), atol=0.03, rtol=0.03)
 
 
 @pytest.mark.parametrize("keys", [SHORT, SHORT + 1])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def reference(shared: Path) -> tuple[STDiT, dict[str, Tensor]]:
     return model, load_file(shared / "parity/stdit/io.safetensors")
 
 
-TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
+TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
 
 
 class TestParity:
@@ -326,6 +327,14 @@ def test_fresh_model_predicts_nothing_and_learns_everywhere(generator: torch.Gen
     assert not model(*arguments).prediction.any()
     lively(model, generator)(*arguments).prediction.square().mean().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_forms_of_gelu_are_two_and_close(model: STDiT, generator: torch.Generator) -> None:
+    exact = dataclasses.replace(TINY, gelu="exact").build()
+    exact.load_state_dict(model.state_dict(), strict=True)
+    arguments = inputs(generator)
+    ours, other = model(*arguments).prediction, exact(*arguments).prediction
+    assert 0 < (ours - other).norm() / ours.norm() < 1e-2
 
 
 def test_bfloat16_autocast_stays_close(model: STDiT, generator: torch.Generator) -> None:

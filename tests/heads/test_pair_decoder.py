@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from jog3r.heads.linear_head import LinearHead
 from jog3r.heads.pair_decoder import PairDecoder
 
 TINY = PairDecoder.Config(in_width=6, width=16, depth=2, num_heads=2)
-TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
+TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
 
 
 class Reference:
@@ -49,9 +50,11 @@ def test_every_stored_tensor_and_gradient(shared: Path) -> None:
     seen: dict[tuple[int, int], Tensor] = {}
     for branch, blocks in ((1, decoder.dec_blocks), (2, decoder.dec_blocks2)):
         for number, block in enumerate(blocks, start=1):
-            block.register_forward_hook(
-                lambda _m, _i, out, key=(branch, number): seen.__setitem__(key, out)
-            )
+
+            def keep(_module: Any, _inputs: Any, out: Tensor, key: Any = (branch, number)) -> None:
+                seen[key] = out
+
+            block.register_forward_hook(keep)
     decoded = decoder(io["a.enc1"], io["a.enc2"], grid)
     for branch in (1, 2):
         seen[branch, depth] = decoded[branch - 1]  # the last one is stored behind its norm

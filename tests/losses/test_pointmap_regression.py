@@ -44,7 +44,7 @@ def gradients(arguments: dict[str, Any]) -> dict[str, Tensor]:
 def test_stored_values_and_gradients(shared: Path) -> None:
     io = load_file(shared / "parity/dust3r_loss/io.safetensors")
     camera_1_from_world = invert(io["gt1.camera_pose"])
-    arguments = {
+    arguments: dict[str, Any] = {
         "points_1": io["pred1.pts3d"],
         "points_2": io["pred2.pts3d_in_view1"],
         "confidence_1": io["pred1.conf"],

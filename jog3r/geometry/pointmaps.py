@@ -10,7 +10,7 @@ from jog3r.geometry.precision import full_precision
 from jog3r.geometry.projection import pixel_centres, unproject
 from jog3r.geometry.transforms import transform_points
 
-WEISZFELD_STEPS = 20
+WEISZFELD_STEPS = 10
 RESIDUAL_FLOOR = 1e-6
 """Smallest residual [tangent of an angle] by which a Weiszfeld weight is divided."""
 
@@ -139,11 +139,13 @@ def inverse_focal(tangent: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         )
     length2 = offset.square().sum(dim=-1)
     each = (tangent * offset).sum(dim=-1) / length2.clamp(min=1e-12)
+    across2 = (tangent - each[..., None] * offset).square().sum(dim=-1)
     inverse = weighted_median(each, weight * length2.sqrt())
     for _ in range(WEISZFELD_STEPS):
-        residual = (tangent - inverse[..., None, None] * offset).norm(dim=-1)
-        reweighted = weight / residual.clamp(min=RESIDUAL_FLOOR)
-        inverse = (reweighted * length2 * each).sum(dim=-1) / (reweighted * length2).sum(dim=-1)
+        along2 = length2 * (each - inverse[..., None]).square()
+        residual = (across2 + along2).sqrt().clamp(min=RESIDUAL_FLOOR)
+        reweighted = weight * length2 / residual
+        inverse = (reweighted * each).sum(dim=-1) / reweighted.sum(dim=-1)
     if bool((inverse <= 0).any()):
         raise InputError(
             "points_camera: expected points that spread as their pixels do, got a mirrored or"

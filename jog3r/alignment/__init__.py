@@ -1,0 +1,7 @@
+"""Pairwise pointmaps -> one set of cameras, depths and confidences."""
+
+from jog3r.alignment.pairs import Alignment, PairPointmaps
+from jog3r.alignment.regularisers import Regularisers
+from jog3r.alignment.star import align
+
+__all__ = ["Alignment", "PairPointmaps", "Regularisers", "align"]

@@ -78,6 +78,14 @@ def finite(word: str) -> float:
     return value
 
 
+def positive(word: str) -> float:
+    """Read a finite number above 0."""
+    value = finite(word)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {word!r}")
+    return value
+
+
 def weight(word: str) -> float:
     """Read a finite number of at least 0."""
     value = finite(word)

@@ -10,6 +10,7 @@ from jog3r.cli.parser import (
     angle_deg,
     finite,
     given,
+    positive,
     positive_int,
     weight,
     whole_number,
@@ -29,7 +30,7 @@ EPILOG = """\
 examples:
   jog3r reconstruct clip.mp4 --out outputs/clip
   jog3r reconstruct photos/ --out outputs/photos --fov-deg 55
-  jog3r reconstruct long.mp4 --out outputs/long --stride 5 --max-frames 16
+  jog3r reconstruct long.mp4 --out outputs/long --fps 5 --max-frames 16
 """
 
 # Fields of jog3r.alignment.Regularisers and their meaning.
@@ -70,18 +71,22 @@ def add_parser(commands: Any) -> None:
 
 def _add_frame_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("frames")
-    group.add_argument(
+    pace = group.add_mutually_exclusive_group()
+    pace.add_argument(
         "--stride",
         type=positive_int,
         default=1,
         metavar="N",
         help="take every Nth frame (default: 1)",
     )
+    pace.add_argument(
+        "--fps",
+        type=positive,
+        metavar="RATE",
+        help="thin a video file to so many frames per second (default: its own)",
+    )
     group.add_argument(
-        "--max-frames",
-        type=positive_int,
-        metavar="N",
-        help="take at most N, evenly spaced (default: all)",
+        "--max-frames", type=positive_int, metavar="N", help="take the first N (default: all)"
     )
 
 
@@ -116,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     from jog3r import JOG3R
     from jog3r.data.media import read_video
 
-    video = read_video(args.path, stride=args.stride, max_frames=args.max_frames)
+    video = read_video(args.path, stride=args.stride, fps=args.fps, max_frames=args.max_frames)
     model = JOG3R.from_pretrained(args.model, device=args.device)
     scene = model.reconstruct(
         video,

@@ -103,6 +103,8 @@ def test_no_command_prints_the_help_and_fails(capsys: pytest.CaptureFixture[str]
         (["reconstruct", "clip.mp4", "--out", "x", "--K", "1", "2"], "--K"),
         (["reconstruct", "a", "--out", "x", "--fov-deg", "9", "--K", "1", "1", "1", "1"], "--fov"),
         (["reconstruct", "clip.mp4", "--out", "x", "--static-camera", "-1"], "at least 0"),
+        (["reconstruct", "clip.mp4", "--out", "x", "--fps", "0"], "above 0"),
+        (["reconstruct", "clip.mp4", "--out", "x", "--fps", "5", "--stride", "2"], "not allowed"),
         (["train"], "--config"),
         (["info", "tiny", "small"], "'small'"),
     ],

@@ -269,7 +269,7 @@ def _read_frame(folder: Path, name: str | None) -> np.ndarray:
 
 def _read_depth(path: Path) -> tuple[Tensor, Tensor]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             depth, confidence = (torch.from_numpy(archive[n]) for n in ("depth", "confidence"))
     except FileNotFoundError:
         raise FileError(f"{path}: expected depth maps, got no file of this name") from None

@@ -8,7 +8,7 @@ import numpy as np
 
 from jog3r.data.world import caster
 from jog3r.data.world.scene import Scene
-from jog3r.errors import InputError, MissingPackageError
+from jog3r.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def render(
         scene.light,
         photos,
     )
-    run = _cpu_kernel() if device == "cpu" else _cuda_launcher()
+    run = _cpu_kernel() if device == "cpu" else _cuda()
     run(*inputs, colour, depth, normals, ids)
     frames = np.rint(255.0 * np.clip(colour, 0.0, 1.0) ** np.float32(1.0 / 2.2)).astype(np.uint8)
     return Rendering(frames, depth, normals, ids)
@@ -115,46 +115,7 @@ def _cpu_kernel() -> Any:
     return kernel
 
 
-@cache
-def _cuda_launcher() -> Any:
-    from numba import cuda
-
-    if not cuda.is_available():
-        raise MissingPackageError(
-            "device: expected a CUDA device for numba, got none; render with device='cpu'"
-        )
-    pixel = caster.build(cuda.jit(device=True))
-
-    @cuda.jit
-    def kernel(
-        cameras, K, samples, shadows, objects, materials, light, photos, colour, depth, normals, ids
-    ):
-        column, row, frame = cuda.grid(3)
-        if frame < depth.shape[0] and row < depth.shape[1] and column < depth.shape[2]:
-            pixel(
-                frame,
-                row,
-                column,
-                cameras,
-                K,
-                samples,
-                shadows,
-                objects,
-                materials,
-                light,
-                photos,
-                colour,
-                depth,
-                normals,
-                ids,
-            )
-
-    def launch(*arrays: Any) -> None:
-        *inputs, colour, depth, normals, ids = arrays
-        outputs = [cuda.to_device(array) for array in (colour, depth, normals, ids)]
-        count, height, width = depth.shape
-        kernel[(-(-width // 16), -(-height // 8), count), (16, 8, 1)](*inputs, *outputs)
-        for on_device, array in zip(outputs, (colour, depth, normals, ids), strict=True):
-            on_device.copy_to_host(array)
+def _cuda() -> Any:
+    from jog3r.data.world.render_cuda import launch
 
     return launch

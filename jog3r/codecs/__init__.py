@@ -1,0 +1,1 @@
+"""What turns pixels and prompts into latents and tokens, and back."""

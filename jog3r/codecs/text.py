@@ -1,0 +1,181 @@
+"""Prompts -> text features: a word tokenizer and a T5 encoder (transformers' class) of any size."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from jog3r.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import T5EncoderModel
+
+logger = logging.getLogger(__name__)
+
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+
+
+class TextEncoder(nn.Module):
+    """Text features for cross-attention. The empty prompt is the end token alone.
+
+    Attributes:
+        tokenizer: Lower-cases, splits at spaces and punctuation, and knows whole words.
+        t5: transformers' T5EncoderModel.
+    """
+
+    @dataclass(kw_only=True, frozen=True)
+    class Config:
+        """Plain values.
+
+        Args:
+            width: Channels of the features.
+            layers: Transformer layers.
+            heads: Attention heads.
+            max_tokens: Longest prompt in tokens, the end token counted.
+        """
+
+        width: int = 128
+        layers: int = 2
+        heads: int = 4
+        max_tokens: int = 48
+
+    def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
+        """Build with fresh weights around a tokenizer."""
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.t5 = _t5_encoder(config, tokenizer.get_vocab_size())
+
+    def forward(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "b l e"], Bool[Tensor, "b l"]]:
+        """Features of a batch of prompts and a mask that is True at their tokens.
+
+        Raises:
+            InputError: A prompt is longer than `max_tokens`.
+        """
+        rows = [self.token_ids(prompt) for prompt in prompts]
+        length = max(len(row) for row in rows)
+        pad = self.tokenizer.token_to_id(PAD)
+        device = self.t5.device
+        ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[i < len(row) for i in range(length)] for row in rows], device=device)
+        return self.t5(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask
+
+    def token_ids(self, prompt: str) -> list[int]:
+        """Token numbers of a prompt, the end token last.
+
+        Raises:
+            InputError: The prompt is not a string or is too long.
+        """
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt: expected a string, got {type(prompt).__name__}; pass text")
+        ids = [*self.tokenizer.encode(prompt).ids, self.tokenizer.token_to_id(END)]
+        if len(ids) > self.config.max_tokens:
+            raise InputError(
+                f"prompt: expected at most {self.config.max_tokens - 1} words, got {len(ids) - 1}; shorten it"
+            )
+        return ids
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words that the tokenizer does not know, in order and without repeats."""
+        encoding = self.tokenizer.encode(prompt)
+        unknown = self.tokenizer.token_to_id(UNKNOWN)
+        spans = [
+            span
+            for number, span in zip(encoding.ids, encoding.offsets, strict=True)
+            if number == unknown
+        ]
+        return list(dict.fromkeys(prompt[a:b].lower() for a, b in spans))
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt of which nothing is understood; report the words that are not.
+
+        Raises:
+            InputError: No word of the prompt is known, or it is too long.
+        """
+        self.token_ids(prompt)
+        unknown = self.unknown_words(prompt)
+        if unknown and not any(word not in unknown for word in self.words(prompt)):
+            raise InputError(
+                f"prompt: expected words the model knows, got only unknown ones ({', '.join(unknown)}); "
+                "model.text_encoder.vocabulary() lists the known ones"
+            )
+        if unknown:
+            logger.warning(
+                "prompt: %s unknown to this model and ignored: %s",
+                "word" if len(unknown) == 1 else "words",
+                ", ".join(unknown),
+            )
+
+    def words(self, prompt: str) -> list[str]:
+        """The prompt as the tokenizer splits it, punctuation left out."""
+        encoding = self.tokenizer.encode(prompt)
+        return [
+            word
+            for word in (prompt[a:b].lower() for a, b in encoding.offsets)
+            if any(c.isalnum() for c in word)
+        ]
+
+    def vocabulary(self) -> list[str]:
+        """Every word the model knows, sorted."""
+        return sorted(word for word in self.tokenizer.get_vocab() if word[0].isalnum())
+
+
+def word_tokenizer(words: Sequence[str]) -> "Tokenizer":
+    """A tokenizer that knows exactly these words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    vocabulary = {word: i for i, word in enumerate([PAD, END, UNKNOWN, *sorted(set(words))])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    return tokenizer
+
+
+def load_tokenizer(file: Path) -> "Tokenizer":
+    """Read a `tokenizer.json`.
+
+    Raises:
+        FileError: Missing, not a tokenizer, or without the special tokens we need.
+    """
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        raise FileError(
+            f"{file}: expected a tokenizer file, got nothing; the model folder is incomplete, copy it again"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise FileError(
+            f"{file}: expected a tokenizer file, got something else ({error}); copy the model folder again"
+        ) from error
+    missing = [token for token in (PAD, END, UNKNOWN) if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise FileError(
+            f"{file}: expected the tokens {PAD} {END} {UNKNOWN}, got none of {missing}; it belongs to another model"
+        )
+    return tokenizer
+
+
+def _t5_encoder(config: TextEncoder.Config, vocabulary: int) -> "T5EncoderModel":
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=config.width,
+            d_kv=config.width // config.heads,
+            d_ff=2 * config.width,
+            num_layers=config.layers,
+            num_heads=config.heads,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )

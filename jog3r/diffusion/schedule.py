@@ -1,0 +1,69 @@
+"""The noise schedule of a checkpoint: diffusers' schedulers behind the few calls that jog3r needs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from jog3r.losses.generation import PredictionType
+
+if TYPE_CHECKING:
+    from diffusers import DPMSolverMultistepScheduler
+
+# Low-noise ranges of reconstruction, in timesteps of 1000. The paper gives [0, 10] in training and [0, 5] at inference
+# and calls the first 10 % noise, so it counts out of 100.
+RECONSTRUCTION_MAX = 100
+RECONSTRUCTION_AT = 20
+
+
+@dataclass(kw_only=True, frozen=True)
+class NoiseSchedule:
+    """DDPM with linear betas, as in Open-Sora 1.0.
+
+    Args:
+        steps: Training timesteps.
+        beta_start: First beta.
+        beta_end: Last beta.
+        prediction_type: What the network predicts. With `v_prediction` the mean squared error is that of the noise
+            divided by the signal power alpha-bar (Salimans and Ho 2022), so the early, coarse steps of sampling weigh more.
+    """
+
+    steps: int = 1000
+    beta_start: float = 1e-4
+    beta_end: float = 0.02
+    prediction_type: PredictionType = "v_prediction"
+
+    def levels(
+        self, timestep: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+        """How much signal and how much noise noisy latents hold at a timestep; their squares add up to one."""
+        betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
+        signal = torch.cumprod(1.0 - betas, dim=0).to(timestep.device, torch.float32)[timestep]
+        return signal.sqrt(), (1.0 - signal).sqrt()
+
+    def add_noise(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        noise: Float[Tensor, "b c t h w"],
+        timestep: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b c t h w"]:
+        """Noisy latents at a timestep."""
+        signal, level = (value[:, None, None, None, None] for value in self.levels(timestep))
+        return signal * latents + level * noise
+
+    def sampler(self, steps: int) -> "DPMSolverMultistepScheduler":
+        """Diffusers' DPM-Solver++ (2M) set to this schedule; timesteps are trailing, so the last is 1000 / steps - 1."""
+        from diffusers import DPMSolverMultistepScheduler
+
+        scheduler = DPMSolverMultistepScheduler(
+            num_train_timesteps=self.steps,
+            beta_start=self.beta_start,
+            beta_end=self.beta_end,
+            beta_schedule="linear",
+            prediction_type=self.prediction_type,
+            timestep_spacing="trailing",
+        )
+        scheduler.set_timesteps(steps)
+        return scheduler

@@ -1,0 +1,153 @@
+"""The stitched network: a video backbone whose tokens, tapped in the middle, feed a pointmap head.
+
+Knows tensors only. Generation runs the whole backbone; reconstruction stops at the tap.
+
+Source: JOG3R (Huang et al. 2025), section 3; the linear between backbone and decoder is the decoder's own first layer.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from jog3r.backbones.interface import BackboneOutput
+from jog3r.backbones.registry import build_backbone
+from jog3r.errors import InputError
+from jog3r.heads.linear_head import LinearHead
+from jog3r.heads.pair_decoder import PairDecoder
+
+
+@dataclass(frozen=True)
+class PairPrediction:
+    """Pointmaps of pairs (first, second), both in the camera frame of the first.
+
+    Attributes:
+        points_1: `(B, P, H, W, 3)` of the pair's first frame.
+        points_2: `(B, P, H, W, 3)` of its second frame.
+        confidence_1: `(B, P, H, W)`, above 1.
+        confidence_2: likewise.
+    """
+
+    points_1: Tensor
+    points_2: Tensor
+    confidence_1: Tensor
+    confidence_2: Tensor
+
+
+class StitchedModel(nn.Module):
+    """Backbone, tap, two-branch decoder and linear heads."""
+
+    @dataclass(kw_only=True, frozen=True)
+    class Config:
+        """Plain values.
+
+        Args:
+            backbone: Name in the registry of backbones.
+            backbone_config: Fields of that backbone's Config.
+            tap: Block whose output feeds the head (the first block is 1).
+            decoder_width: Channels of the head's decoders.
+            decoder_depth: Blocks of each decoder.
+            decoder_heads: Their attention heads.
+            patch: Image pixels per token and axis in the pointmaps.
+        """
+
+        backbone: str = "stdit"
+        backbone_config: dict[str, Any] = field(default_factory=dict)
+        tap: int = 26
+        decoder_width: int = 768
+        decoder_depth: int = 6
+        decoder_heads: int = 12
+        patch: int = 16
+
+        def build(self) -> "StitchedModel":
+            """Make the network with fresh weights."""
+            return StitchedModel(self)
+
+    def __init__(self, config: Config) -> None:
+        """Build from plain values."""
+        super().__init__()
+        self.config = config
+        self.backbone = build_backbone(config.backbone, config.backbone_config)
+        width = self.backbone.config.hidden_size  # type: ignore[union-attr]
+        self.tap_norm = nn.LayerNorm(width)  # type: ignore[arg-type]
+        self.decoder = PairDecoder.Config(
+            in_width=width,  # type: ignore[arg-type]
+            width=config.decoder_width,
+            depth=config.decoder_depth,
+            num_heads=config.decoder_heads,
+        ).build()
+        head = LinearHead.Config(width=config.decoder_width, patch=config.patch)
+        self.head_1, self.head_2 = head.build(), head.build()
+
+    def forward(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        timestep: Float[Tensor, " b"],
+        text: Float[Tensor, "b l e"],
+        text_mask: Bool[Tensor, "b l"],
+    ) -> BackboneOutput:
+        """Predict for one sampling step; the tap's tokens come along."""
+        return self.backbone(latents, timestep, text, text_mask, taps=(self.config.tap,))
+
+    def tokens(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        timestep: Float[Tensor, " b"],
+        text: Float[Tensor, "b l e"],
+        text_mask: Bool[Tensor, "b l"],
+    ) -> Float[Tensor, "b t s d"]:
+        """Tokens at the tap; the blocks behind it do not run."""
+        tap = self.config.tap
+        return self.backbone(latents, timestep, text, text_mask, taps=(tap,), until=tap).taps[tap]
+
+    def joint(
+        self,
+        latents: Float[Tensor, "b c t h w"],
+        timestep: Float[Tensor, " b"],
+        text: Float[Tensor, "b l e"],
+        text_mask: Bool[Tensor, "b l"],
+        reconstructed: int,
+    ) -> tuple[Tensor, Tensor]:
+        """One batched pass in which the last `reconstructed` samples stop at the tap.
+
+        Returns:
+            Prediction of the first samples, tokens of the last ones.
+        """
+        tap = self.config.tap
+        out = self.backbone(
+            latents, timestep, text, text_mask, taps=(tap,), early=(reconstructed, tap)
+        )
+        return out.prediction, out.taps[tap][-reconstructed:]
+
+    def pointmaps(
+        self, tokens: Float[Tensor, "b t s d"], partners: Int[Tensor, "b p"], grid: tuple[int, int]
+    ) -> PairPrediction:
+        """Decode the pairs (0, f).
+
+        Args:
+            tokens: Tokens at the tap, row by row within each frame.
+            partners: The second frames f of each sample's pairs.
+            grid: Token rows and columns of a frame.
+
+        Raises:
+            InputError: Tokens and grid do not fit.
+        """
+        B, _, S, D = tokens.shape
+        if grid[0] * grid[1] != S:
+            raise InputError(
+                f"grid: expected rows x columns = {S} tokens, got {grid}; pass the backbone's token grid"
+            )
+        tokens = self.tap_norm(tokens)
+        P = partners.shape[1]
+        first = repeat(tokens[:, 0], "b s d -> (b p) s d", p=P)
+        second = torch.gather(tokens, 1, partners[:, :, None, None].expand(-1, -1, S, D))
+        decoded_1, decoded_2 = self.decoder(first, rearrange(second, "b p s d -> (b p) s d"), grid)
+        points_1, confidence_1 = self.head_1(decoded_1, grid)
+        points_2, confidence_2 = self.head_2(decoded_2, grid)
+        split = lambda x: x.unflatten(0, (B, P))  # noqa: E731
+        return PairPrediction(
+            split(points_1), split(points_2), split(confidence_1), split(confidence_2)
+        )

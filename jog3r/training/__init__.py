@@ -1,0 +1,1 @@
+"""Lightning modules, data modules and callbacks: the only room that imports lightning."""

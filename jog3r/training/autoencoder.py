@@ -1,0 +1,99 @@
+"""Stage one: the frame autoencoder."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from jog3r.codecs.autoencoder import FrameAutoencoder
+from jog3r.losses.autoencoding import autoencoding_loss
+from jog3r.training.schedules import optimiser_with_warmup
+from jog3r.training.world_data import frames_of
+
+
+class AutoencoderTraining(pl.LightningModule):
+    """Train a FrameAutoencoder on single frames and, at the end, set its latents to unit variance."""
+
+    def __init__(
+        self,
+        autoencoder: FrameAutoencoder.Config,
+        learning_rate: float = 5e-4,
+        warmup_steps: int = 100,
+        decay_steps: int | None = None,
+        square_weight: float = 4.0,
+        hue_weight: float = 2.0,
+        edge_weight: float = 0.25,
+        kl_weight: float = 1e-3,
+        seed: int = 0,
+    ) -> None:
+        """Plain values, as recipes give them.
+
+        Args:
+            autoencoder: Architecture.
+            learning_rate: Peak of AdamW's rate.
+            warmup_steps: Steps of linear rise.
+            decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
+            square_weight: Weight of the squared error.
+            hue_weight: Weight of the squared error of hues.
+            edge_weight: Weight of the differences between neighbouring pixels.
+            kl_weight: Weight of the KL term.
+            seed: Of the posterior's samples.
+        """
+        super().__init__()
+        self.model = autoencoder.build()
+        self.learning_rate, self.warmup_steps, self.decay_steps = (
+            learning_rate,
+            warmup_steps,
+            decay_steps,
+        )
+        self.weights = {
+            "square_weight": square_weight,
+            "hue_weight": hue_weight,
+            "edge_weight": edge_weight,
+            "kl_weight": kl_weight,
+        }
+        self.seed = seed
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """One step on all frames of the batch."""
+        loss, parts = self._loss(frames_of(batch), self.seed + self.global_step)
+        self.log_dict({f"train/{name}": value for name, value in parts.items()}, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """PSNR of the reconstruction from the posterior's mean, and the spread of the latents."""
+        latents = self.model.encode(batch["video"])
+        error = (self.model.decode(latents) - batch["video"]).square().mean()
+        self.log_dict(
+            {"val/psnr": 10.0 * torch.log10(4.0 / error), "val/latent_std": latents.std()},
+            prog_bar=True,
+        )
+
+    @torch.no_grad()
+    def calibrate(self, video: Tensor) -> None:
+        """Set the scale so that the latents of this video have unit variance."""
+        self.model.scale.fill_(1.0)
+        self.model.scale.div_(self.model.encode(video).std())
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with warm-up."""
+        return optimiser_with_warmup(
+            self.model.parameters(),
+            self.learning_rate,
+            self.warmup_steps,
+            self.decay_steps,
+            weight_decay=0.0,
+        )
+
+    def _loss(self, frames: Tensor, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        n, _, height, width = frames.shape
+        shape = (
+            n,
+            self.model.config.latent_channels,
+            height // self.model.factor,
+            width // self.model.factor,
+        )
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(frames.device)
+        reconstruction, mean, log_variance = self.model(frames, noise)
+        return autoencoding_loss(reconstruction, frames, mean, log_variance, **self.weights)

@@ -1,0 +1,76 @@
+"""`jog3r train`: run the stages of a recipe, each by LightningCLI."""
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from jog3r.errors import FileError, InputError
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train by a recipe.
+
+    Args:
+        arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, and overrides such as
+            `--trainer.max_steps 10`, which apply to every stage that runs.
+
+    Raises:
+        FileError: The recipe does not exist or is not YAML with `stages`.
+        InputError: No such stage, or a key or value that LightningCLI refuses.
+    """
+    parser = argparse.ArgumentParser(prog="jog3r train", allow_abbrev=False)
+    parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--stage")
+    parser.add_argument("--print-config", action="store_true")
+    known, overrides = parser.parse_known_args(list(arguments))
+    stages = _stages(known.config)
+    if known.stage is not None and known.stage not in stages:
+        raise InputError(f"--stage: expected one of {list(stages)}, got {known.stage}; leave it out to run all")
+    chosen = {known.stage: stages[known.stage]} if known.stage else stages
+    if known.print_config:
+        overrides = [*overrides, "--print_config"]
+    for name, config in chosen.items():
+        print(f"stage {name}", flush=True)  # noqa: T201
+        _run(name, config, overrides)
+
+
+def _stages(recipe: Path) -> dict[str, dict[str, Any]]:
+    if not recipe.is_file():
+        raise FileError(f"--config: expected a recipe file, got {recipe}; recipes/tiny.yaml is one")
+    try:
+        content = yaml.safe_load(recipe.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(f"{recipe}: expected YAML, got something else ({error}); correct the file") from error
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict) or not stages:
+        raise FileError(f"{recipe}: expected the key 'stages' with one LightningCLI config per stage, got none; see recipes/tiny.yaml")
+    return stages
+
+
+def _run(name: str, config: dict[str, Any], overrides: Sequence[str]) -> None:
+    import lightning.pytorch as pl
+    from jsonargparse import ArgumentError
+    from lightning.pytorch.cli import LightningCLI
+
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        try:
+            LightningCLI(
+                pl.LightningModule,
+                pl.LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_kwargs={"overwrite": True},
+                # Errors come as exceptions, not as an exit with a page of usage.
+                parser_kwargs={"exit_on_error": False},
+                args=["fit", "--config", str(file), *overrides],
+            )
+        except ArgumentError as error:
+            raise InputError(f"stage {name}: expected keys and values that its classes take, got: {error}") from error

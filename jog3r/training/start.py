@@ -1,0 +1,26 @@
+"""What a training stage begins with: an autoencoder, or a whole model to go on from."""
+
+from pathlib import Path
+
+from jog3r.errors import FileError
+from jog3r.model import JOG3R, WEIGHTS_FILE
+from jog3r.weights_file import read_weights
+
+AUTOENCODER_FILE = "autoencoder.safetensors"
+
+
+def load_start(model: JOG3R, folder: str) -> None:
+    """Load a folder written by an earlier stage.
+
+    Raises:
+        FileError: The folder holds neither an autoencoder nor a model, or they do not fit the config.
+    """
+    whole, part = Path(folder) / WEIGHTS_FILE, Path(folder) / AUTOENCODER_FILE
+    if whole.is_file():
+        read_weights(model, whole)
+    elif part.is_file():
+        read_weights(model.autoencoder, part)
+    else:
+        raise FileError(
+            f"start: expected {AUTOENCODER_FILE} or {WEIGHTS_FILE} in {folder}, got neither; run the autoencoder stage first or give another folder"
+        )

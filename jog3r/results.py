@@ -126,6 +126,16 @@ class Cameras(_Result):
 
     Raises:
         InputError: wrong shapes, dtypes or devices, NaN, no rigid transform, K not of this image.
+
+    Example:
+        >>> from jog3r.geometry import intrinsics_from_fov
+        >>> K = intrinsics_from_fov(60.0, (48, 64)).repeat(16, 1, 1)
+        >>> cameras = Cameras(torch.eye(4).repeat(16, 1, 1), K, (48, 64))
+        >>> cameras
+        Cameras(16 frames, 64x48 px)
+        >>> path = cameras.save("cameras.txt", "realestate10k")
+        >>> Cameras.load(path, "realestate10k") == cameras
+        True
     """
 
     world_from_camera: Float32[Tensor, "t 4 4"]
@@ -205,6 +215,11 @@ class PointCloud(_Result):
 
     Raises:
         InputError: wrong shapes, dtypes or devices, NaN.
+
+    Example:
+        >>> red = torch.tensor([[255, 0, 0]], dtype=torch.uint8)
+        >>> PointCloud(torch.zeros(1, 3), red, torch.ones(1))
+        PointCloud(1 points)
     """
 
     points: Float32[Tensor, "n 3"]
@@ -258,6 +273,15 @@ class Reconstruction(_Result):
 
     Raises:
         InputError: parts that do not fit each other, NaN, negative depth, confidence below 1.
+
+    Example:
+        >>> from jog3r.geometry import intrinsics_from_fov
+        >>> video = Video(torch.zeros(2, 48, 64, 3, dtype=torch.uint8), fps=8)
+        >>> K = intrinsics_from_fov(60.0, (48, 64)).repeat(2, 1, 1)
+        >>> cameras = Cameras(torch.eye(4).repeat(2, 1, 1), K, (48, 64))
+        >>> ones = torch.ones(2, 48, 64)
+        >>> Reconstruction(video, cameras, ones, ones, "relative").points
+        PointCloud(6144 points)
     """
 
     video: Video

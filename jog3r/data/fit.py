@@ -104,11 +104,11 @@ class ResizeAndCrop:
         Raises:
             InputError: maps that are not of the target's size.
         """
-        corners, weights = self._neighbours(depth)
-        nearest = _nearest(corners, weights)
-        low, high = corners.amin(dim=0), corners.amax(dim=0)
+        corners, share = self._neighbours(depth)
+        low, high = corners.amin(dim=(0, 1)), corners.amax(dim=(0, 1))
         smooth = (low > 0) & (high <= low * (1 + EDGE))
-        values = torch.where(smooth, (corners * weights).sum(dim=0), nearest)
+        # Nothing but whole steps picks the nearest neighbour.
+        values = torch.where(smooth, _blend(corners, share), _blend(corners, (share > 0.5).float()))
         return self._into_source(values, 0.0)
 
     def confidence_to_source(self, confidence: Float[Tensor, "t h2 w2"]) -> Float[Tensor, "t h w"]:
@@ -119,38 +119,31 @@ class ResizeAndCrop:
         Raises:
             InputError: maps that are not of the target's size.
         """
-        corners, weights = self._neighbours(confidence)
-        # Weights sum to one only up to rounding, and confidence has a floor.
-        return self._into_source((corners * weights).sum(dim=0).clamp(min=1.0), 1.0)
+        return self._into_source(_blend(*self._neighbours(confidence)), 1.0)
 
     def _used(self) -> tuple[slice, slice]:
         height, width = self.crop_size
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     def _neighbours(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the four target pixels around each used source pixel and their weights."""
+        """Return the 2x2 target pixels around each used source pixel, and where it lies in them.
+
+        Returns:
+            (2 rows, 2 columns, T, crop height, crop width), and (crop height, crop width, x and y).
+        """
         if tuple(maps.shape[-2:]) != self.target_size:
             raise InputError(
                 f"maps: expected (T, {self.target_size[0]}, {self.target_size[1]}),"
                 f" got {tuple(maps.shape)}"
             )
-        sizes = torch.tensor(self.target_size[::-1]) / torch.tensor(self.crop_size[::-1])
-        # Pixel centres lie at +0.5, array indices count them from 0.
-        place = (pixel_centres(self.crop_size) * sizes - 0.5).clamp(min=0)
-        last = torch.tensor(self.target_size[::-1]) - 1
-        place = torch.minimum(place, last.float())
+        size, last = torch.tensor(self.target_size[::-1]), torch.tensor(self.target_size[::-1]) - 1
+        # Pixel centres lie at +0.5, while indices count them from 0.
+        place = pixel_centres(self.crop_size) * (size / torch.tensor(self.crop_size[::-1])) - 0.5
+        place = torch.minimum(place.clamp(min=0), last.float())
         first = place.floor().long()
-        second = torch.minimum(first + 1, last)
-        share = place - first
-        corners, weights = [], []
-        for y, weight_y in ((first[..., 1], 1 - share[..., 1]), (second[..., 1], share[..., 1])):
-            for x, weight_x in (
-                (first[..., 0], 1 - share[..., 0]),
-                (second[..., 0], share[..., 0]),
-            ):
-                corners.append(maps[:, y, x])
-                weights.append(weight_y * weight_x)
-        return torch.stack(corners), torch.stack(weights)[:, None]
+        columns, rows = torch.stack([first, torch.minimum(first + 1, last)]).unbind(dim=-1)
+        corners = [torch.stack([maps[:, row, column] for column in columns]) for row in rows]
+        return torch.stack(corners), place - first
 
     def _into_source(self, values: Tensor, outside: float) -> Tensor:
         result = values.new_full((len(values), *self.source_size), outside)
@@ -188,6 +181,8 @@ def resize_and_crop(
     return fitted, None if K is None else mapping.intrinsics_to_target(K), mapping
 
 
-def _nearest(corners: Tensor, weights: Tensor) -> Tensor:
-    """Return the neighbour of largest weight."""
-    return corners.gather(0, weights.argmax(dim=0, keepdim=True).expand(1, *corners.shape[1:]))[0]
+def _blend(corners: Tensor, share: Tensor) -> Tensor:
+    """Interpolate between 2x2 neighbours; equal ones give exactly their value."""
+    x, y = share.unbind(dim=-1)
+    upper, lower = torch.lerp(corners[:, 0], corners[:, 1], x)
+    return torch.lerp(upper, lower, y)

@@ -27,8 +27,9 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         SaveError: anything the operating system refuses (disk full, no permission).
 
     Example:
-        >>> with atomic_file("notes.txt") as file:  # doctest: +SKIP
+        >>> with atomic_file("notes.txt") as file:
         ...     file.write(b"whole or not at all")
+        19
     """
     target = Path(path).resolve()
     with _reported(path), _parents(target), _removed_on_failure(target) as temporary:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -211,7 +211,7 @@ def test_loading_refuses_arguments_it_cannot_honour(
     known = format if format != "colmap" else "json"
     cameras.save(tmp_path / "cameras", known)
     with pytest.raises(InputError, match=message):
-        Cameras.load(tmp_path / "cameras", format, **arguments)
+        Cameras.load(tmp_path / "cameras", cast(Any, format), **arguments)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -241,9 +241,8 @@ GOOD = "0 0.9 1.2 0.5 0.5 0 0 1 0 0 0 0 1 0 0 0 0 1 0"
 
 
 def changed(column: int, entry: str) -> str:
-    entries = GOOD.split()
-    entries[column - 1] = entry
-    return " ".join(entries)
+    before = GOOD.split()
+    return " ".join([*before[: column - 1], entry, *before[column:]])
 
 
 @pytest.mark.parametrize(

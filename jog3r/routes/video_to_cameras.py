@@ -10,6 +10,7 @@ from jog3r.errors import InputError
 
 if TYPE_CHECKING:
     from jog3r.alignment import PairPointmaps, Regularisers
+    from jog3r.data.fit import ResizeAndCrop
     from jog3r.model import JOG3R
     from jog3r.results import Reconstruction, Video
 
@@ -26,7 +27,8 @@ def video_to_cameras(
     progress: bool,
 ) -> "Reconstruction":
     """Reconstruct a video; `JOG3R.reconstruct` explains the arguments."""
-    from jog3r.data.media import read_video, resize_and_crop
+    from jog3r.data.fit import resize_and_crop
+    from jog3r.data.media import read_video
     from jog3r.results import Video
 
     original = read_video(source, stride=stride, max_frames=max_frames)
@@ -34,11 +36,32 @@ def video_to_cameras(
         raise InputError(
             f"video: expected at least 2 frames, got {len(original)}; one frame has no camera path"
         )
-    frames, K_network, mapping = resize_and_crop(original.tensor(), K, model.config.image_size)
+    known = None if K is None else torch.as_tensor(K, dtype=torch.float32)
+    frames, K_network, mapping = resize_and_crop(original.tensor(), known, model.config.image_size)
     tokens = video_tokens(model, frames[None], [seed])[0]
     small = Video.from_tensor(frames, fps=original.fps)
     found = reconstruct_tokens(model, tokens, small, K=K_network, regularisers=regularisers)
-    return mapping.restore(found, original)
+    return _in_source_pixels(found, mapping, original)
+
+
+def _in_source_pixels(
+    found: "Reconstruction", mapping: "ResizeAndCrop", original: "Video"
+) -> "Reconstruction":
+    """State a result in the pixels of the user's frames; what the crop cut off has no depth."""
+    from jog3r.results import Cameras, Reconstruction
+
+    cameras = Cameras(
+        world_from_camera=found.cameras.world_from_camera,
+        K=mapping.intrinsics_to_source(found.cameras.K),
+        image_size=mapping.source_size,
+    )
+    return Reconstruction(
+        video=original,
+        cameras=cameras,
+        depth=mapping.depth_to_source(found.depth),
+        confidence=mapping.confidence_to_source(found.confidence),
+        scale=found.scale,
+    )
 
 
 @torch.inference_mode()

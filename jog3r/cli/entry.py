@@ -1,9 +1,11 @@
 """Entry point of the command line: which command, and one clear line when it fails."""
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import jog3r
 from jog3r.cli import demo, generate, info, reconstruct, train
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_command(words)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_log_shown():
         _show_own_warnings_only()
         try:
             args.run(args)
@@ -81,6 +83,33 @@ def _report(error: Exception) -> int:
 def _say(message: str, status: int) -> int:
     print("jog3r:", " ".join(message.split()), file=sys.stderr)
     return status
+
+
+class _OneLineEach(logging.Handler):
+    """Print a log message as one line, and the same message only once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        if line not in self._told:
+            self._told.add(line)
+            _say(line, 0)
+
+
+@contextmanager
+def _own_log_shown() -> Iterator[None]:
+    log, handler = logging.getLogger("jog3r"), _OneLineEach()
+    propagate = log.propagate
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = propagate
+        log.removeHandler(handler)
 
 
 def _show_own_warnings_only() -> None:

@@ -18,7 +18,8 @@ examples:
   jog3r generate "a yellow cone in a gallery" --seed 0 1 2 3 --guidance 6
 
 The packaged model `tiny` knows a small world: spheres, cubes, cylinders and cones in plain colours,
-in rooms and open places, and how the camera moves. Words it does not know are named in a warning.
+in rooms and open places, and how the camera moves. Words it does not know are named in a warning;
+`jog3r info --words` lists those it knows.
 """
 
 

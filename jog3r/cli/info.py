@@ -10,6 +10,7 @@ from and their licence.
 EPILOG = """\
 examples:
   jog3r info
+  jog3r info tiny --words
   jog3r info runs/mine
 """
 
@@ -26,6 +27,9 @@ def add_parser(commands: Any) -> None:
         metavar="MODEL",
         help="a packaged model, a folder with config.json, or a Hugging Face id (default: tiny)",
     )
+    parser.add_argument(
+        "--words", action="store_true", help="also list the words that a prompt may use"
+    )
     parser.set_defaults(run=run)
 
 
@@ -33,4 +37,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the model's summary."""
     from jog3r import JOG3R
 
-    print(JOG3R.from_pretrained(args.model, device="cpu").summary())
+    model = JOG3R.from_pretrained(args.model, device="cpu")
+    print(model.summary())
+    if args.words:
+        print("\nwords:", *model.text_encoder.vocabulary())

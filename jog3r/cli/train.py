@@ -13,8 +13,9 @@ examples:
   jog3r train --config recipes/tiny.yaml --stage joint --trainer.max_steps 10
   jog3r train --config recipes/tiny.yaml --print-config
 
-Any key of the recipe can be overridden by its dotted name, as in the second example. Training uses
-an accelerator if there is one, else the CPU.
+Any key of the recipe can be overridden by its dotted name, as in the second example; with --stage,
+--ckpt_path FILE goes on from a checkpoint. Training uses an accelerator if there is one, else the
+CPU.
 """
 
 

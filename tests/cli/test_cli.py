@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import logging
 import os
 import subprocess
 import sys
@@ -187,6 +188,22 @@ def test_own_warnings_are_one_line_and_foreign_ones_are_silent(
     assert main(["info"]) == 0
     error = capsys.readouterr().err
     assert error == "jog3r: warning: prompt: unknown words 'zebra', 'crossing'\n"
+
+
+def test_log_messages_are_one_line_and_told_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("jog3r.codecs")
+
+    def run(_: argparse.Namespace) -> None:
+        log.info("loading")
+        log.warning("unknown word %s", "zebra")
+        log.warning("unknown word %s", "zebra")
+
+    monkeypatch.setattr(info, "run", run)
+    assert main(["info"]) == 0
+    assert capsys.readouterr().err == "jog3r: warning: unknown word zebra\n"
+    assert logging.getLogger("jog3r").handlers == []
 
 
 def test_openmp_threads_do_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:

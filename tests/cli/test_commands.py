@@ -1,0 +1,84 @@
+"""The commands on a small model with random weights: from words to files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from jog3r.cli import main
+from jog3r.codecs.text import word_tokenizer
+from jog3r.config import from_plain
+from jog3r.data.world.captions import vocabulary
+from jog3r.model import JOG3R
+from jog3r.results import Generation
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Save the recipe's model with fewer blocks and return its folder."""
+    recipe = yaml.safe_load(RECIPE.read_text())
+    plain = recipe["stages"]["joint"]["model"]["init_args"]["model"]
+    plain["network"] |= {"tap": 1, "decoder_depth": 1}
+    plain["network"]["backbone_config"]["depth"] = 2
+    torch.manual_seed(0)
+    fresh = JOG3R(from_plain(JOG3R.Config, plain), word_tokenizer(vocabulary()))
+    folder = tmp_path_factory.mktemp("model")
+    fresh.save_pretrained(folder)
+    return str(folder)
+
+
+def test_generate_saves_one_folder_per_seed(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["generate", "a red zebra", "--steps", "2", "--frames", "3", "--no-progress"]
+    out = tmp_path / "both"
+    assert main([*line, "--model", model, "--seed", "1", "2", "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "zebra" in told.err
+    assert told.out.count("video.mp4") == 2
+    assert sorted(folder.name for folder in out.iterdir()) == ["seed-1", "seed-2"]
+
+    alone = tmp_path / "alone"
+    assert main([*line, "--model", model, "--seed", "2", "--out", str(alone)]) == 0
+    first, second, again = (
+        Generation.load(folder) for folder in (out / "seed-1", out / "seed-2", alone)
+    )
+    assert len(second.video) == 3
+    assert second.seed == 2
+    assert torch.equal(second.video.frames, again.video.frames)
+    assert not torch.equal(first.video.frames, second.video.frames)
+
+
+def test_generate_names_its_folder_after_the_prompt(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["generate", "A red cone!", "--steps", "2", "--frames", "2", "--no-progress"]
+    assert main([*line, "--model", model]) == 0
+    assert Generation.load(tmp_path / "outputs" / "a-red-cone").prompt == "A red cone!"
+    # Taken now, and free again with --overwrite.
+    assert main([*line, "--model", model]) == 2
+    assert main([*line, "--model", model, "--overwrite"]) == 0
+
+
+def test_a_prompt_of_unknown_words_leaves_nothing(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["generate", "zebra crossing", "--model", model, "--out", str(out)]) == 2
+    assert "zebra" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_info_tells_parts_and_words(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", model]) == 0
+    short = capsys.readouterr().out
+    assert "backbone" in short
+    assert "Apache-2.0" in short
+    assert main(["info", model, "--words"]) == 0
+    long = capsys.readouterr().out
+    assert long.startswith(short)
+    assert set(long.rpartition("words:")[2].split()) == set(vocabulary()) - {","}

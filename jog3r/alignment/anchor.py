@@ -14,8 +14,8 @@ def anchor_scales(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Bring several pointmaps of the same pixels to one scale and average them.
 
     The scale of a pair is the weighted median, over pixels, of the ratio of distances to the common
-    pointmap. The common pointmap is the mean of the scaled ones, weighted by confidence and, where a
-    point disagrees with the others, by less.
+    pointmap. The common pointmap is the mean of the scaled ones, weighted by confidence and by less
+    where a point disagrees with the others.
 
     Args:
         points: (E, 3, N) pointmaps of the first frame, each at its own scale, float64.
@@ -25,7 +25,7 @@ def anchor_scales(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         The factors (E,) that bring every pair to the common scale, of geometric mean 1, and the
         common pointmap (3, N).
     """
-    distance = points.norm(dim=1).clamp(min=1e-300)
+    distance = length(points).clamp(min=1e-300)
     common = distance[int(weights.sum(dim=1).argmax())]
     scales, mean = torch.ones_like(weights[:, 0]), points[0]
     for _ in range(ROUNDS):
@@ -33,11 +33,16 @@ def anchor_scales(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         scales = (log_scale - log_scale.mean()).exp()
         scaled = scales[:, None, None] * points
         mean = _mean(scaled, weights)
-        error = (scaled - mean).norm(dim=1) / mean.norm(dim=0).clamp(min=1e-300)
+        error = length(scaled - mean) / length(mean).clamp(min=1e-300)
         typical = error.median().clamp(min=1e-9)
         mean = _mean(scaled, weights / (1.0 + (error / (CUT * typical)).square()))
-        common = mean.norm(dim=0)
+        common = length(mean)
     return scales, mean
+
+
+def length(vectors: Tensor) -> Tensor:
+    """Return the length of vectors (*b, 3, N); several times faster than torch's norm there."""
+    return vectors.square().sum(dim=-2).sqrt()
 
 
 def _mean(points: Tensor, weights: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from jog3r.errors import InputError
 from jog3r.geometry.checks import check_finite, check_tensor
 
 MIN_SPREAD = 1e-6
-"""Smallest standard deviation of a pointmap, relative to its distance, that counts as a surface."""
+"""Smallest extent of a pointmap across its longest direction, relative to its distance, that counts
+as a surface."""
+MIN_PIXELS = 6
+"""Fewest pixels of confidence above 1 that a pointmap needs: a camera has up to seven unknowns."""
 
 
 @dataclass(frozen=True)
 class PairPointmaps:
-    """Pointmaps of image pairs (i, j), each pair in the frame of camera i and at its own free scale.
+    """Pointmaps of image pairs (i, j), each in the frame of camera i and at its own free scale.
 
     Args:
         pairs: frame numbers (i, j).
@@ -59,8 +62,8 @@ def check_pairs(pairs: PairPointmaps) -> None:
     """Check shapes, values and that there is something to align.
 
     Raises:
-        InputError: shapes that do not belong together, NaN, confidence below 1, a pointmap in which
-            all points are equal, or one without a single point of confidence above 1.
+        InputError: shapes that do not belong together, NaN, confidence below 1, a pointmap whose
+            points are all equal or on one line, or one with too few points of confidence above 1.
     """
     check_tensor("points_i", pairs.points_i, ("height", "width", 3))
     if pairs.points_i.ndim != 4:
@@ -89,16 +92,20 @@ def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
         lowest = float(confidence.min())
         raise InputError(f"confidence_{side}: expected values >= 1, got {lowest:g}")
     flat = points.double().flatten(1, 2)
-    spread = flat.std(dim=1, correction=0).norm(dim=-1)
-    collapsed = torch.nonzero(spread <= MIN_SPREAD * flat.norm(dim=-1).amax(dim=1)).flatten()
+    centred = flat - flat.mean(dim=1, keepdim=True)
+    variance = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred / flat.shape[1])[:, 1]
+    reach = flat.square().sum(dim=-1).amax(dim=1)
+    collapsed = torch.nonzero(variance <= MIN_SPREAD**2 * reach).flatten()
     if collapsed.numel():
         raise InputError(
-            f"points_{side}: expected a surface, got equal points in pair {int(collapsed[0])};"
-            " drop this frame or give another"
+            f"points_{side}: expected a surface, got equal or collinear points in pair"
+            f" {int(collapsed[0])}; drop this frame or give another"
         )
-    blind = torch.nonzero((confidence <= 1).flatten(1).all(dim=1)).flatten()
+    seen = (confidence > 1).flatten(1).sum(dim=1)
+    blind = torch.nonzero(seen < MIN_PIXELS).flatten()
     if blind.numel():
         raise InputError(
-            f"confidence_{side}: expected some pixels above 1, got none in pair {int(blind[0])};"
-            " nothing is known about this frame (for equal weights use any constant above 1)"
+            f"confidence_{side}: expected at least {MIN_PIXELS} pixels above 1, got"
+            f" {int(seen[blind[0]])} in pair {int(blind[0])}; too little is known about this frame"
+            " (for equal weights use any constant above 1)"
         )

@@ -1,4 +1,4 @@
-"""Second-order refinement of all cameras of a star at once: robust pinhole fit plus regularisers."""
+"""Second-order refinement of all cameras of a star: robust pinhole fit plus regularisers."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ from jog3r.alignment.resection import CUT
 
 MAX_STEPS = 20
 DAMPING_TRIES = 8
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """Stop when a step lowers the objective by less than this share."""
 
 FocalMode = Literal["known", "shared", "each"]
@@ -81,12 +81,15 @@ class PinholeFit:
         radial, around, points, sin, cos = self._in_rays(cameras)
         scaled = (radial.square() + around.square()) / (CUT * self.noise[:, None]).square()
         weight = self.weights / (1 + scaled) / self.noise[:, None].square()
-        jacobian = self._jacobian(points, sin, cos)
-        weighted = (jacobian.unflatten(2, (2, -1)) * weight[:, None, None]).flatten(2)
-        error = torch.cat([radial, around], dim=1)
-        hessian, gradient = weighted @ jacobian.transpose(1, 2), weighted @ error[..., None]
+        hessian, gradient = 0.0, 0.0
+        for error, jacobian in zip(
+            (radial, around), self._jacobians(points, sin, cos), strict=True
+        ):
+            weighted = jacobian * weight[:, None]
+            hessian = hessian + weighted @ jacobian.transpose(1, 2)
+            gradient = gradient + weighted @ error[..., None]
         # The shift was taken in the camera's axes; its unknowns are in the world's.
-        turn = torch.eye(7, dtype=error.dtype, device=error.device).repeat(error.shape[0], 1, 1)
+        turn = torch.eye(7, dtype=radial.dtype, device=radial.device).repeat(len(radial), 1, 1)
         turn[:, 3:6, 3:6] = cameras.rotation
         return turn @ hessian @ turn.transpose(1, 2), (turn @ gradient)[..., 0]
 
@@ -99,15 +102,15 @@ class PinholeFit:
         (x, y, z), (ux, uy) = points.unbind(dim=1), self.direction.unbind(dim=1)
         return cos * (ux * x + uy * y) - sin * z, ux * y - uy * x, points, sin, cos
 
-    def _jacobian(self, points: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
-        """Return (T, 7, 2 N): radial errors first, then those around."""
+    def _jacobians(self, points: Tensor, sin: Tensor, cos: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the derivatives (T, 7, N) of the radial errors and of those around."""
         (x, y, z), (ux, uy) = points.unbind(dim=1), self.direction.unbind(dim=1)
         ax, ay, inverse, none = cos * ux, cos * uy, self.inverse_distance, torch.zeros_like(x)
         along = sin * (ux * x + uy * y) + cos * z
         radial = [ay * z + sin * y, -sin * x - ax * z, ax * y - ay * x]
         radial += [-ax * inverse, -ay * inverse, sin * inverse, along * sin * cos]
         around = [ux * z, uy * z, -uy * y - ux * x, uy * inverse, -ux * inverse, none, none]
-        return torch.cat([torch.stack(radial, dim=1), torch.stack(around, dim=1)], dim=2)
+        return torch.stack(radial, dim=1), torch.stack(around, dim=1)
 
 
 def refine(fit: PinholeFit, temporal: Temporal, start: Pinholes, focal: FocalMode) -> Pinholes:
@@ -142,9 +145,7 @@ def refine(fit: PinholeFit, temporal: Temporal, start: Pinholes, focal: FocalMod
 
 
 def _objective(fit: PinholeFit, temporal: Temporal, cameras: Pinholes) -> float:
-    residual, _ = temporal.terms(
-        cameras.rotation, cameras.position, -cameras.inverse_focal.log()
-    )
+    residual, _ = temporal.terms(cameras.rotation, cameras.position, -cameras.inverse_focal.log())
     return fit.cost(cameras) + float(residual.square().sum())
 
 

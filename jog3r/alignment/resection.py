@@ -13,6 +13,7 @@ import roma
 import torch
 from torch import Tensor
 
+from jog3r.alignment.anchor import length
 from jog3r.geometry.pointmaps import weighted_median
 from jog3r.geometry.transforms import rigid
 
@@ -45,18 +46,16 @@ def resect(points: Tensor, rays: Tensor, weights: Tensor) -> Tensor:
         Hager, Mjolsness 2000), the form in nine entries that of SQPnP (Terzakis, Lourakis 2020).
     """
     rays_six, points_ten = _projectors(rays), _monomials(points)
-    distance = points.norm(dim=1)
-    rotation = roma.special_procrustes(
-        (rays * (weights * distance)[:, None]) @ points.transpose(1, 2)
-    )
-    robust = weights
+    distance = length(points)
+    rotation = _nearest_rotation((rays * (weights * distance)[:, None]) @ points.transpose(1, 2))
+    robust, translation = weights, torch.zeros_like(points[..., 0])
     for attempt in range(REWEIGHTINGS):
         relative = robust / distance.square().clamp(min=1e-300)
         form, shift, centre = _quadratic_form(rays_six * relative[:, None], points_ten)
         starts = _candidates(form, rotation) if attempt == 0 else rotation[:, None]
         rotation, translation = _minimise(form, shift, centre, starts)
         moved = rotation @ points + translation[..., None]
-        distance = moved.norm(dim=1)
+        distance = length(moved)
         along = (rays * moved).sum(dim=1)
         error = (1 - (along / distance.clamp(min=1e-300)).square()).clamp(min=0).sqrt()
         error = torch.where(along > 0, error, 1.0)
@@ -67,8 +66,8 @@ def resect(points: Tensor, rays: Tensor, weights: Tensor) -> Tensor:
 def noise_level(error: Tensor, weights: Tensor) -> Tensor:
     """Return the standard deviation per axis (F,) of 2D errors, given the lengths (F, N)."""
     stride = max(1, error.shape[1] // NOISE_PIXELS)
-    # A prime offset per row of an image would be as good; a stride that divides the width is not
-    # harmful either, since errors vary along columns as well.
+    if bool((weights[:, ::stride].sum(dim=1) <= 0).any()):
+        stride = 1
     median = weighted_median(error[:, ::stride].contiguous(), weights[:, ::stride].contiguous())
     return (median / math.sqrt(2 * math.log(2))).clamp(min=NOISE_FLOOR)
 
@@ -99,8 +98,8 @@ def _quadratic_form(projectors: Tensor, monomials: Tensor) -> tuple[Tensor, Tens
         monomials: (F, 10, N) of the points Y.
 
     Returns:
-        form (F, 9, 9); shift (F, 3, 9), the best translation being shift @ r; the weighted centre of
-        the points (F, 3).
+        form (F, 9, 9); shift (F, 3, 9), the best translation being shift @ r; the weighted centre
+        of the points (F, 3).
     """
     cameras = projectors.shape[0]
     sums = projectors @ monomials.transpose(1, 2)  # (F, 6, 10)
@@ -117,13 +116,11 @@ def _candidates(form: Tensor, first: Tensor) -> Tensor:
     """Return rotations (F, C, 3, 3) to start from: the given one and those of the null space."""
     vectors = torch.linalg.eigh(form).eigenvectors[..., :NULL_VECTORS]
     matrices = vectors.transpose(1, 2).unflatten(-1, (3, 3))
-    nearest = roma.special_procrustes(torch.cat([matrices, -matrices], dim=1))
+    nearest = _nearest_rotation(torch.cat([matrices, -matrices], dim=1))
     return torch.cat([first[:, None], nearest], dim=1)
 
 
-def _minimise(
-    form: Tensor, shift: Tensor, centre: Tensor, starts: Tensor
-) -> tuple[Tensor, Tensor]:
+def _minimise(form: Tensor, shift: Tensor, centre: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
     """Polish every start (F, C, 3, 3); return the best rotation that sees the points ahead."""
     rotation, form = starts, form[:, None]
     eye = torch.eye(3, dtype=form.dtype, device=form.device)
@@ -143,3 +140,9 @@ def _minimise(
     best = torch.where(ahead, cost, torch.inf).argmin(dim=1)
     camera = torch.arange(best.shape[0], device=best.device)
     return rotation[camera, best], translation[camera, best]
+
+
+def _nearest_rotation(matrix: Tensor) -> Tensor:
+    found = roma.special_procrustes(matrix)
+    assert isinstance(found, Tensor)  # a tuple only where its inner workings are asked for
+    return found

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from jog3r.alignment.anchor import anchor_scales
+from jog3r.alignment.anchor import anchor_scales, length
 from jog3r.alignment.pairs import Alignment, PairPointmaps, check_pairs
-from jog3r.alignment.refinement import FocalMode, PinholeFit, Pinholes, refine as refine_cameras
+from jog3r.alignment.refinement import FocalMode, PinholeFit, Pinholes
+from jog3r.alignment.refinement import refine as refine_cameras
 from jog3r.alignment.regularisers import Regularisers, Temporal
 from jog3r.alignment.resection import noise_level, resect
 from jog3r.errors import InputError
@@ -56,20 +57,19 @@ def align(
 
     1. Scale: the first frame's pointmap comes with every pair; bring all to one scale, average.
     2. Focal length from that pointmap, principal point at the image centre.
-    3. Pose of each frame from its pixels and points, in closed form; focal lengths again, the median
-       where they are shared.
+    3. Pose of each frame from its pixels and points, in closed form; focal lengths again, the
+       median where they are shared.
     4. Refinement of all cameras at once, with the regularisers. It keeps the start if it cannot
        lower the objective.
 
-    All pixels take part, with weight confidence - 1. A camera that does not move, or only turns, has
-    positions near the first one: their directions mean nothing, the rest holds. Points of a frame
-    that hold no parallax among themselves are no obstacle.
+    All pixels take part, with weight confidence - 1. A camera that does not move, or only turns,
+    gets positions near the first one: their directions mean nothing, everything else holds.
 
     Args:
-        pairs: (0, f) once for every frame f = 1 ... T-1, in any order; or the single pair (0, 0) of a
-            clip of one frame, whose two pointmaps are then averaged.
+        pairs: (0, f) once for every frame f = 1 ... T-1, in any order; or the single pair (0, 0) of
+            a clip of one frame, whose two pointmaps are then averaged.
         regularisers: their weights; None for the defaults.
-        intrinsics: known K in pixels of the pointmaps, one for all frames or one each; kept exactly.
+        intrinsics: known K in pixels of the pointmaps, one for all frames or one each; kept as is.
         shared_focal: one focal length for all frames; else one each.
         refine: False returns the closed-form start.
 
@@ -156,7 +156,9 @@ def _offsets(size: tuple[int, int], points: Tensor, intrinsics: Tensor | None) -
         centred = pixels - pixels.new_tensor([[width / 2], [height / 2]])
         return centred.expand(points.shape[0], 2, -1)
     homogeneous = torch.cat([pixels, torch.ones_like(pixels[:1])])
-    return torch.linalg.solve(intrinsics.to(points), homogeneous.expand(points.shape[0], 3, -1))[:, :2]
+    return torch.linalg.solve(intrinsics.to(points), homogeneous.expand(points.shape[0], 3, -1))[
+        :, :2
+    ]
 
 
 def _start(star: _Star, focal: FocalMode) -> Pinholes:
@@ -195,9 +197,9 @@ def _refined(
     star: _Star, cameras: Pinholes, regularisers: Regularisers, focal: FocalMode
 ) -> Pinholes:
     points = _in_cameras(star.points, cameras)
-    distance = points.norm(dim=1)
+    distance = length(points)
     typical = distance.median()
-    radius = star.offset.norm(dim=1)
+    radius = length(star.offset)
     along_x = torch.stack([torch.ones_like(radius), torch.zeros_like(radius)], dim=1)
     direction = torch.where(radius[:, None] > 0, star.offset / radius[:, None], along_x)
     weights = torch.where(points[:, 2] > 0, star.weights, 0.0)
@@ -219,7 +221,11 @@ def _refined(
 def _alignment(
     star: _Star, cameras: Pinholes, size: tuple[int, int], intrinsics: Tensor | None
 ) -> Alignment:
-    K = intrinsics_from_focal(1.0 / cameras.inverse_focal, size) if intrinsics is None else intrinsics
+    K = (
+        intrinsics_from_focal(1.0 / cameras.inverse_focal, size)
+        if intrinsics is None
+        else intrinsics
+    )
     depth = _in_cameras(star.points, cameras)[:, 2].clamp(min=0).unflatten(1, size)
     return Alignment(
         world_from_camera=rigid(cameras.rotation, cameras.position).float(),

@@ -28,6 +28,11 @@ def _compiled_operators_load(folder: str) -> bool:
     import ctypes
     from pathlib import Path
 
+    # The extension links against torch's libraries: they must be in the process before it.
+    import torch
+
+    if torch.version.cuda is not None or torch.version.hip is not None:
+        return True
     for extension in Path(folder).glob("_C*.so"):
         try:
             ctypes.CDLL(str(extension))

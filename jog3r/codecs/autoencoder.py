@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 
+NARROW = -8.0
+"""Log-variance of the posterior before training."""
+
+
 class FrameAutoencoder(nn.Module):
     """The Stable Diffusion kind of autoencoder, applied to every frame on its own as Open-Sora 1.0 does.
 
@@ -51,6 +55,8 @@ class FrameAutoencoder(nn.Module):
         self.config = config
         self.factor = 2 ** (len(config.block_out_channels) - 1)
         self.vae = _autoencoder_kl(config).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+        # The posterior starts narrow: with unit noise a small network leaves whole hues unused.
+        nn.init.constant_(self.vae.quant_conv.bias[config.latent_channels :], NARROW)  # type: ignore[union-attr,index]
         # What AutoencoderKL needs to be told from outside: it never scales by itself.
         self.register_buffer("scale", torch.tensor(float(config.scaling_factor)))
 

@@ -14,7 +14,7 @@ def autoencoding_loss(
     square_weight: float = 4.0,
     hue_weight: float = 2.0,
     edge_weight: float = 0.25,
-    kl_weight: float = 1e-3,
+    kl_weight: float = 1e-6,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Squared and absolute error of colours, absolute error of edges, and the KL term of the posterior.
 

@@ -24,7 +24,7 @@ class AutoencoderTraining(pl.LightningModule):
         square_weight: float = 4.0,
         hue_weight: float = 2.0,
         edge_weight: float = 0.25,
-        kl_weight: float = 1e-3,
+        kl_weight: float = 1e-6,
         seed: int = 0,
     ) -> None:
         """Plain values, as recipes give them.

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from jog3r.torchvision_cpu import _TorchvisionFinder, install
+from jog3r.torchvision_cpu import _compiled_operators_load, _TorchvisionFinder, install
 
 
 def run(code: str) -> str:
@@ -64,3 +65,23 @@ def test_finder_is_installed_once() -> None:
 def test_other_names_are_left_alone() -> None:
     assert _TorchvisionFinder().find_spec("torch") is None
     assert _TorchvisionFinder().find_spec("torchvision.ops") is None
+
+
+def test_accelerator_builds_of_torch_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import torchvision
+
+    folder = str(Path(torchvision.__file__).parent)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert _compiled_operators_load(folder)
+
+
+def test_extension_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    assert _compiled_operators_load(str(tmp_path))
+    (tmp_path / "_C.so").write_bytes(b"no library")
+    assert not _compiled_operators_load(str(tmp_path))

@@ -35,7 +35,7 @@ class FrameAutoencoder(nn.Module):
             norm_groups: Groups of the group normalisations. With one group the ratio of channels survives,
                 so small networks keep track of hues.
             attention: Whether the middle block has self-attention.
-            scaling_factor: What latents are multiplied by to have unit variance; measured after training.
+            scaling_factor: What latents are multiplied by before training; stage one measures it per channel.
         """
 
         block_out_channels: tuple[int, ...] = (16, 32, 64)
@@ -58,7 +58,8 @@ class FrameAutoencoder(nn.Module):
         # The posterior starts narrow: with unit noise a small network leaves whole hues unused.
         nn.init.constant_(self.vae.quant_conv.bias[config.latent_channels :], NARROW)  # type: ignore[union-attr,index]
         # What AutoencoderKL needs to be told from outside: it never scales by itself.
-        self.register_buffer("scale", torch.tensor(float(config.scaling_factor)))
+        scale = torch.full((config.latent_channels, 1, 1), config.scaling_factor)
+        self.register_buffer("scale", scale)
 
     def forward(
         self, frames: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c lh lw"]

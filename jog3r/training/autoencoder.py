@@ -72,9 +72,10 @@ class AutoencoderTraining(pl.LightningModule):
 
     @torch.no_grad()
     def calibrate(self, video: Tensor) -> None:
-        """Set the scale so that the latents of this video have unit variance."""
-        self.model.scale.fill_(1.0)
-        self.model.scale.div_(self.model.encode(video).std())
+        """Set the scale so that each channel of this video's latents has unit variance."""
+        scale: Tensor = self.model.scale  # type: ignore[assignment]
+        scale.fill_(1.0)
+        scale.div_(self.model.encode(video).std(dim=(0, 2, 3, 4))[:, None, None])
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up."""

@@ -41,7 +41,8 @@ class PublishWeights(pl.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         if isinstance(pl_module, AutoencoderTraining):
             loader: Any = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
-            pl_module.calibrate(next(iter(loader))["video"].to(pl_module.device))
+            video = torch.cat([batch["video"] for batch in loader])
+            pl_module.calibrate(video.to(pl_module.device))
             write_weights(pl_module.model, self.folder / AUTOENCODER_FILE, torch.float32)
         elif isinstance(pl_module, JointTraining):
             pl_module.model.save_pretrained(self.folder)

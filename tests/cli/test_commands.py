@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from jog3r.cli import main
 from jog3r.codecs.text import word_tokenizer
 from jog3r.config import from_plain
 from jog3r.data.world.captions import vocabulary
+from jog3r.geometry.intrinsics import intrinsics_from_fov
 from jog3r.model import JOG3R
-from jog3r.results import Generation
+from jog3r.results import Generation, Reconstruction
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 
@@ -82,3 +84,31 @@ def test_info_tells_parts_and_words(model: str, capsys: pytest.CaptureFixture[st
     long = capsys.readouterr().out
     assert long.startswith(short)
     assert set(long.rpartition("words:")[2].split()) == set(vocabulary()) - {","}
+
+
+def test_reconstruct_keeps_to_frames_and_camera(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    noise = torch.Generator().manual_seed(0)
+    for index in range(6):
+        pixels = torch.randint(0, 255, (48, 64, 3), dtype=torch.uint8, generator=noise)
+        Image.fromarray(pixels.numpy()).save(photos / f"{index}.png")
+    line = ["reconstruct", str(photos), "--model", model, "--no-progress"]
+    known = ["--fov-deg", "60", "--stride", "2", "--max-frames", "2", "--static-camera", "0.1"]
+    assert main([*line, *known, "--out", str(out)]) == 0
+    assert "cameras.txt" in capsys.readouterr().out
+    scene = Reconstruction.load(out)
+    assert scene.video.frames.shape == (2, 48, 64, 3)
+    torch.testing.assert_close(scene.cameras.K[1], intrinsics_from_fov(60.0, (48, 64)))
+
+
+def test_one_single_photo_is_refused(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / "only.png")
+    out = tmp_path / "out"
+    assert main(["reconstruct", str(tmp_path), "--model", model, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.startswith("jog3r: error: ")
+    assert not out.exists()

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch loads: OpenMP threads that spin while they wait slow a busy machine down.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 # isort: off
 import jog3r  # noqa: F401  before anything that imports torchvision, see jog3r/torchvision_cpu.py
 import torch

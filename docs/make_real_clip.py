@@ -9,7 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-import jog3r  # noqa: F401  before anything that imports torchvision
 import torch
 from PIL import Image
 

@@ -1,0 +1,64 @@
+"""Lesson 1: from a sentence to a video, and to a video with its cameras.
+
+    python examples/01_generate.py --out outputs/lesson1
+
+What to take home
+    * One model object does everything; `from_pretrained("tiny")` needs no network.
+    * `cameras=True` reads the cameras from the sampler's own last step: the video stays the same.
+    * The same seed gives the same video, alone or in a list of seeds.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from jog3r import JOG3R
+
+
+def main() -> None:
+    """Run the lesson."""
+    parser = argparse.ArgumentParser(description="Generate videos, with and without cameras.")
+    parser.add_argument("--out", type=Path, default=Path("outputs/lesson1"))
+    parser.add_argument("--model", default="tiny", help="a packaged model, a folder or a hub id")
+    parser.add_argument("--prompt", default="a red sphere in a brick room, the camera moves right")
+    parser.add_argument("--steps", type=int, default=20, help="sampling steps")
+    parser.add_argument("--frames", type=int, default=16, help="length of the videos")
+    args = parser.parse_args()
+
+    model = JOG3R.from_pretrained(args.model)
+
+    # The packaged model knows the words of its small world. Others are reported, not guessed.
+    print("words it does not know:", model.text_encoder.unknown_words(args.prompt) or "none")
+
+    # Text to video (T2V). Guidance above 1 follows the prompt more strictly, at twice the cost.
+    sampling = {"num_inference_steps": args.steps, "num_frames": args.frames}
+    plain = model.generate(args.prompt, seed=0, guidance_scale=4.0, **sampling)
+    print(plain)
+
+    # The same with its cameras (T2V+C): nothing is encoded or noised again.
+    shot = model.generate(args.prompt, seed=0, guidance_scale=4.0, cameras=True, **sampling)
+    assert torch.equal(shot.video.frames, plain.video.frames)
+    assert shot.reconstruction is not None
+    print(shot.reconstruction)
+
+    # Several seeds give several videos in one batch; seed 0 among them is the one from above.
+    shots = model.generate(args.prompt, seed=[0, 1], guidance_scale=4.0, **sampling)
+    assert isinstance(shots, list)
+    difference = shots[0].video.frames.int() - plain.video.frames.int()
+    print("largest difference, alone against in a batch:", int(difference.abs().max()), "of 255")
+
+    # A callback sees the latents after each step, and may return changed ones.
+    def report(step: int, timestep: int, latents: torch.Tensor) -> None:
+        print(f"  step {step}, timestep {timestep}, spread of the latents {latents.std():.2f}")
+
+    model.generate(args.prompt, seed=2, callback=report, progress=False, **sampling)
+
+    # `save` writes video, cameras, depth, points and a picture of it all to one folder.
+    folder = shot.save(args.out / "with_cameras", overwrite=True)
+    plain.video.save(args.out / "video.mp4")
+    print("open", folder / "overview.png")
+
+
+if __name__ == "__main__":
+    main()

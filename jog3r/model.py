@@ -204,7 +204,7 @@ class JOG3R(nn.Module):
                 `(T, 3, H, W)` in [-1, 1].
             K: Known intrinsics in pixels of the input, `(3, 3)` or `(T, 3, 3)`; estimated otherwise.
             stride: Take every stride-th frame.
-            max_frames: Take at most so many frames, evenly spaced; null for all of them.
+            max_frames: Take at most so many frames from the start (after the stride); null for all.
             seed: Of the little noise that reconstruction adds.
             regularisers: Weights of the alignment's temporal terms.
             progress: Whether to show a progress bar.

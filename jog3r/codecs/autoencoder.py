@@ -92,9 +92,8 @@ class FrameAutoencoder(nn.Module):
         self, latents: Float[Tensor, "b c t lh lw"], chunk: int = 32
     ) -> Float[Tensor, "b t 3 h w"]:
         """Scaled latents to video `(B, T, 3, H, W)`, cut to [-1, 1]; `chunk` frames per pass."""
-        flat = rearrange(latents / self.scale, "b c t h w -> (b t) c h w").contiguous(
-            memory_format=torch.channels_last
-        )
+        flat = rearrange(latents, "b c t h w -> (b t) c h w") / self.scale
+        flat = flat.contiguous(memory_format=torch.channels_last)
         parts = [self.vae.decode(part).sample.float() for part in flat.split(chunk)]  # type: ignore[union-attr]
         return rearrange(
             torch.cat(parts).clamp(-1.0, 1.0), "(b t) c h w -> b t c h w", b=latents.shape[0]

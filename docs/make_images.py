@@ -28,7 +28,7 @@ PACKAGE = Path(jog3r.__file__).resolve().parent
 # Layout of the first screen [inches].
 WIDTH, MARGIN, CELL, GAP, COLUMNS, LABEL, SCENE = 13.0, 0.2, 1.24, 0.06, 6, 0.34, 4.7
 # Layout of the world's sheet [px].
-TILE, ACROSS, DOWN, SPACE, CAPTION = 104, 4, 3, 12, 34
+TILE, ACROSS, DOWN, SPACE, CAPTION = 100, 4, 3, 12, 36
 
 
 def first_screen(path: Path, results: list[tuple[str, Reconstruction]]) -> None:
@@ -116,9 +116,8 @@ def world_sheet(path: Path, size: int = TILE) -> None:
             place = (left + i % 2 * (size + 2), top + i // 2 * (size + 2))
             sheet.paste(Image.fromarray(picture), place)
         _write_caption(sheet, clip.caption, left, top + cell + 3, cell)
-    palette = sheet.quantize(256, dither=Image.Dither.NONE)
     with atomic_file(path) as file:
-        palette.save(file, format="png", optimize=True)
+        sheet.save(file, format="png", optimize=True)
 
 
 def depth_colors(clip: WorldClip) -> np.ndarray:

@@ -123,15 +123,9 @@ def _exists(page: Path, link: str) -> bool:
     # The template is written for the place where the card will lie.
     folder = WEIGHTS if page == TEMPLATE else page.parent
     path, _, anchor = link.partition("#")
-    if page == TEMPLATE and path == "curves.png":
-        return True  # drawn when the card is filled in
     target = Path(os.path.normpath(folder / path)) if path else page
-    if (
-        page == REPOSITORY / "README.md"
-        and target == WEIGHTS / "README.md"
-        and not WEIGHTS.is_dir()
-    ):
-        return True  # the card comes with the weights
+    if WEIGHTS in target.parents and (page == TEMPLATE or not WEIGHTS.is_dir()):
+        return True  # the card and its curves come with the weights
     return target.exists() and (not anchor or anchor in _anchors(target))
 
 

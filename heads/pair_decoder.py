@@ -13,8 +13,8 @@ parity/dust3r.
 import copy
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 from jog3r.attention import attention
@@ -109,7 +109,7 @@ class DecoderBlock(nn.Module):
         self.norm_y = nn.LayerNorm(width, eps=NORM_EPS)
         self.cross_attn = CrossAttention(width, heads)
         self.norm3 = nn.LayerNorm(width, eps=NORM_EPS)
-        self.mlp = FeedForward(width, inner)
+        self.mlp = Mlp(width, inner)  # its GELU is the exact one
 
     def forward(self, x_PSD: Tensor, y_PSD: Tensor, place: Rotation) -> Tensor:
         """Update the tokens of one view, given those of the other."""
@@ -155,16 +155,3 @@ class CrossAttention(nn.Module):
 
     def _split(self, x_PSD: Tensor) -> Tensor:
         return x_PSD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with an exact GELU between."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map every token on its own."""
-        return self.fc2(F.gelu(self.fc1(x)))

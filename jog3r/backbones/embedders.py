@@ -7,30 +7,14 @@ Source: DiT section 3 (Peebles and Xie 2022), PixArt-alpha section 2.3 (Chen et 
 """
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from timm.layers import GELUTanh, Mlp
 from torch import Tensor, nn
 
 FREQUENCY_CHANNELS = 256
 LONGEST_PERIOD = 10_000.0
-
-GELU = Literal["tanh", "exact"]
-
-
-class FeedForward(nn.Module):
-    """Two linear layers with a GELU between."""
-
-    def __init__(self, width: int, inner: int, out: int, gelu: GELU = "tanh") -> None:
-        super().__init__()
-        self.approximate = "none" if gelu == "exact" else "tanh"
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map every token on its own."""
-        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
 
 
 class PatchEmbedder(nn.Module):
@@ -74,7 +58,7 @@ class TextEmbedder(nn.Module):
     def __init__(self, channels: int, length: int, width: int) -> None:
         super().__init__()
         self.register_buffer("y_embedding", torch.randn(length, channels) / math.sqrt(channels))
-        self.y_proj = FeedForward(channels, width, width)
+        self.y_proj = Mlp(channels, width, width, act_layer=GELUTanh)
 
     def forward(self, text_BLE: Tensor) -> Tensor:
         """Map `(B, L, E)` to `(B, L, D)`."""

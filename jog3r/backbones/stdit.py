@@ -14,26 +14,25 @@ import functools
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from timm.layers import GELUTanh, Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from jog3r.attention import attention
-from jog3r.backbones.embedders import (
-    GELU,
-    FeedForward,
-    PatchEmbedder,
-    TextEmbedder,
-    TimestepEmbedder,
-)
+from jog3r.backbones.embedders import PatchEmbedder, TextEmbedder, TimestepEmbedder
 from jog3r.backbones.interface import BackboneOutput
 from jog3r.backbones.positions import sincos_space, sincos_time
 from jog3r.errors import InputError
 
 NORM_EPS = 1e-6
+
+GELU = Literal["tanh", "exact"]
+ACTIVATIONS: dict[GELU, type[nn.Module]] = {"tanh": GELUTanh, "exact": nn.GELU}
 
 
 class STDiT(nn.Module):
@@ -88,6 +87,8 @@ class STDiT(nn.Module):
                 "hidden_size: expected a multiple of num_heads and of 4,"
                 f" got {config.hidden_size} with {config.num_heads} heads"
             )
+        if config.gelu not in ACTIVATIONS:
+            raise InputError(f"gelu: expected one of {[*ACTIVATIONS]}, got {config.gelu!r}")
         self.config = config
         self.gradient_checkpointing = False
         D = config.hidden_size
@@ -95,8 +96,7 @@ class STDiT(nn.Module):
         self.t_embedder = TimestepEmbedder(D)
         self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(D, 6 * D))
         self.y_embedder = TextEmbedder(config.caption_channels, config.max_text_tokens, D)
-        inner = int(D * config.mlp_ratio)
-        shape = (D, config.num_heads, inner, config.gelu)
+        shape = (D, config.num_heads, int(D * config.mlp_ratio), config.gelu)
         self.blocks = nn.ModuleList(Block(*shape) for _ in range(config.depth))
         out_channels = config.in_channels * (2 if config.learn_sigma else 1)
         self.final_layer = FinalLayer(D, config.patch_size, out_channels)
@@ -257,7 +257,7 @@ class Block(nn.Module):
         self.attn = SelfAttention(width, heads)
         self.attn_temp = SelfAttention(width, heads)
         self.cross_attn = TextAttention(width, heads)
-        self.mlp = FeedForward(width, inner, width, gelu)
+        self.mlp = Mlp(width, inner, act_layer=ACTIVATIONS[gelu])
 
     def forward(
         self,

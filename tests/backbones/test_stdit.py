@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -319,6 +320,13 @@ def test_foreign_inputs_raise(model: STDiT, generator: torch.Generator) -> None:
         model(latents, timestep, text[..., :7], mask)
     with pytest.raises(InputError, match="hidden_size: expected"):
         dataclasses.replace(TINY, num_heads=3).build()
+
+
+def test_unknown_gelu_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As for a user: without the tests' runtime type checks, which would refuse it first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match=r"gelu: expected one of \['tanh', 'exact'\], got 'relu'"):
+        build_backbone("stdit", {**dataclasses.asdict(TINY), "gelu": "relu"})
 
 
 def test_fresh_model_predicts_nothing_and_learns_everywhere(generator: torch.Generator) -> None:

@@ -114,6 +114,7 @@ def train_probe(data: Frames, *, epochs: int, seed: int, batch: int = 128) -> Pr
     steps = epochs * (len(frames) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps)
     for epoch in range(epochs):
+        losses = []
         order = torch.randperm(len(frames), generator=generator)
         for rows in order[: len(order) // batch * batch].split(batch):
             loss = probe_loss(probe(augment(as_input(frames[rows]), generator)), labels[rows])
@@ -121,7 +122,8 @@ def train_probe(data: Frames, *, epochs: int, seed: int, batch: int = 128) -> Pr
             loss.backward()
             optimiser.step()
             schedule.step()
-        progress(f"probe: epoch {epoch + 1} of {epochs}, loss {float(loss):.3f}")
+            losses.append(float(loss))
+        progress(f"probe: epoch {epoch + 1} of {epochs}, loss {sum(losses) / len(losses):.3f}")
     return probe.eval()
 
 

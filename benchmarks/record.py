@@ -83,7 +83,7 @@ class Record:
         device = str(getattr(self.args, "device", "cpu")).split(":")[0]
         path = self.args.out / f"{name}-{device}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        header = self.header(device) | notes
+        header = {**self.header(device), **notes}
         cells = [[format_cell(value) for value in row.values()] for row in rows]
         with path.open("w", newline="") as file:
             file.writelines(f"# {key}: {value}\n" for key, value in header.items())

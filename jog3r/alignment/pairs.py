@@ -92,10 +92,13 @@ def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
         lowest = float(confidence.min())
         raise InputError(f"confidence_{side}: expected values >= 1, got {lowest:g}")
     flat = points.double().flatten(1, 2)
-    centred = flat - flat.mean(dim=1, keepdim=True)
+    centred = flat - flat.median(dim=1, keepdim=True).values
+    distance2, reach2 = (p.square().sum(dim=-1) for p in (centred, flat))
+    # Without the farthest tenth: a single wild point would make everything else look like a dot.
+    near = distance2 <= distance2.quantile(0.9, dim=1, keepdim=True)
+    centred = centred * near[..., None]
     variance = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred / flat.shape[1])[:, 1]
-    reach = flat.square().sum(dim=-1).amax(dim=1)
-    collapsed = torch.nonzero(variance <= MIN_SPREAD**2 * reach).flatten()
+    collapsed = torch.nonzero(variance <= MIN_SPREAD**2 * reach2.median(dim=1).values).flatten()
     if collapsed.numel():
         raise InputError(
             f"points_{side}: expected a surface, got equal or collinear points in pair"

@@ -1,5 +1,6 @@
 """Second-order refinement of all cameras of a star: robust pinhole fit plus regularisers."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,9 @@ MAX_STEPS = 20
 DAMPING_TRIES = 8
 TOLERANCE = 1e-5
 """Stop when a step lowers the objective by less than this share."""
+
+FOCAL_RANGE = 4.0
+"""A focal length may leave its start by this factor: points that call for more are no pinhole's."""
 
 FocalMode = Literal["known", "shared", "each"]
 
@@ -135,7 +139,8 @@ def refine(fit: PinholeFit, temporal: Temporal, start: Pinholes, focal: FocalMod
             step = (free @ torch.linalg.solve(damped, -gradient)).reshape(-1, 7)
             trial = cameras.moved(step)
             trial_cost = _objective(fit, temporal, trial)
-            if trial_cost < cost:
+            change = (trial.inverse_focal / start.inverse_focal).log().abs().max()
+            if trial_cost < cost and float(change) < math.log(FOCAL_RANGE):
                 cameras, cost, damping = trial, trial_cost, max(damping / 10, 1e-9)
                 break
             damping = max(10 * damping, 1e-6)

@@ -36,9 +36,9 @@ class Regularisers:
 
     focal_smoothness: float = 10.0
     static_camera: float = 0.03
-    constant_velocity: float = 1.0
+    constant_velocity: float = 3.0
     rotation_smoothness: float = 10.0
-    constant_turn: float = 100.0
+    constant_turn: float = 300.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

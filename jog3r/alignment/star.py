@@ -14,7 +14,7 @@ from jog3r.alignment.regularisers import Regularisers, Temporal
 from jog3r.alignment.resection import noise_level, resect
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics, intrinsics_from_focal, invert, pixel_centres, rigid
-from jog3r.geometry.pointmaps import inverse_focal
+from jog3r.geometry.pointmaps import check_focal, inverse_focal
 from jog3r.geometry.precision import full_precision
 
 SMALLEST_STEP = 1e-4
@@ -182,11 +182,15 @@ def _start(star: _Star, focal: FocalMode) -> Pinholes:
 
 
 def _inverse_focal(star: _Star, points: Tensor) -> Tensor:
+    """Return one inverse focal length per frame; the first frame has to determine its own."""
     frames = points.shape[0]
     front = points[:, 2] > 0
     weights = torch.where(front, star.weights[:frames], 0.0)
     tangent = points[:, :2] / torch.where(front, points[:, 2], 1.0)[:, None]
-    return inverse_focal(tangent.transpose(1, 2), star.offset[0].T, weights)
+    found = inverse_focal(tangent.transpose(1, 2), star.offset[0].T, weights)
+    check_focal(found[:1], weights[:1])
+    # A frame whose points are too wild to tell starts from the first one's.
+    return torch.where(found > 0, found, found[:1])
 
 
 def _in_cameras(points: Tensor, cameras: Pinholes) -> Tensor:

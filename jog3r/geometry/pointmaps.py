@@ -119,7 +119,9 @@ def focal_from_pointmap(
     front = (points[..., 2] > 0) & (offset.square().sum(dim=-1) > 0)
     weight = torch.where(front, weight, torch.zeros_like(weight))
     tangent = points[..., :2] / points[..., 2:].where(front[..., None], points.new_ones(()))
-    return 1.0 / inverse_focal(tangent, offset, weight)
+    inverse = inverse_focal(tangent, offset, weight)
+    check_focal(inverse, weight)
+    return 1.0 / inverse
 
 
 def inverse_focal(tangent: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
@@ -130,13 +132,9 @@ def inverse_focal(tangent: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         offset: (n, 2) pixel offset from the principal point.
         weight: (*b, n).
 
-    Raises:
-        InputError: no weighted point, or points that call for a focal length that is not positive.
+    Returns:
+        (*b), not positive or NaN where the points do not determine a focal length.
     """
-    if bool((weight.sum(dim=-1) <= 0).any()):
-        raise InputError(
-            "points_camera: expected confident points in front of the camera, got none"
-        )
     length2 = offset.square().sum(dim=-1)
     each = (tangent * offset).sum(dim=-1) / length2.clamp(min=1e-12)
     across2 = (tangent - each[..., None] * offset).square().sum(dim=-1)
@@ -146,12 +144,24 @@ def inverse_focal(tangent: Tensor, offset: Tensor, weight: Tensor) -> Tensor:
         residual = (across2 + along2).sqrt().clamp(min=RESIDUAL_FLOOR)
         reweighted = weight * length2 / residual
         inverse = (reweighted * each).sum(dim=-1) / reweighted.sum(dim=-1)
-    if bool((inverse <= 0).any()):
+    return inverse
+
+
+def check_focal(inverse: Tensor, weight: Tensor) -> None:
+    """Check what `inverse_focal` found.
+
+    Raises:
+        InputError: no weighted point, or points that call for a focal length that is not positive.
+    """
+    if bool((weight.sum(dim=-1) <= 0).any()):
+        raise InputError(
+            "points_camera: expected confident points in front of the camera, got none"
+        )
+    if not bool((inverse > 0).all()):
         raise InputError(
             "points_camera: expected points that spread as their pixels do, got a mirrored or"
             " collapsed pointmap without a positive focal length"
         )
-    return inverse
 
 
 def weighted_median(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jog3r.alignment import Alignment, PairPointmaps, Regularisers, align
 from jog3r.errors import InputError
-from jog3r.geometry import check_transforms, intrinsics_from_fov
+from jog3r.geometry import check_transforms, intrinsics_from_fov, pixel_centres
 from tests.scenes import Path, Scene, noisy_pairs, pairs, scene
 
 OFF = Regularisers.off()
@@ -267,6 +267,34 @@ def test_the_input_is_left_alone() -> None:
     before = {name: value.clone() for name, value in vars(noisy).items()}
     align(noisy)
     assert all(torch.equal(value, before[name]) for name, value in vars(noisy).items())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nonsense_gives_a_finite_result_or_a_clear_error(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(2, 3, 12, 12, 3, generator=generator)
+    points = points / torch.rand(2, 3, 12, 12, 1, generator=generator)  # with wild ones among them
+    points[0, ..., :2] += pixel_centres((12, 12)) - 6.0  # so that many have a focal length
+    points[0, ..., 2] = points[0, ..., 2].abs()
+    confidence = 1 + torch.randn(2, 3, 12, 12, generator=generator).exp()
+    indices = torch.tensor([[0, 1], [0, 2], [0, 3]])
+    pair = PairPointmaps(indices, points[0], points[1], confidence[0], confidence[1])
+    for shared in (True, False):
+        try:
+            found = align(pair, shared_focal=shared)
+        except InputError:
+            continue
+        assert all(torch.isfinite(value).all() for value in vars(found).values())
+        check_transforms(found.world_from_camera)
+
+
+def test_one_wild_point_does_not_make_a_pointmap_look_collapsed() -> None:
+    truth = scene("arc")
+    exact = pairs(truth)
+    points = exact.points_j.clone()
+    points[2, 5, 5] = 1e9
+    found = align(replace(exact, points_j=points)).world_from_camera.double()
+    torch.testing.assert_close(found, truth.world_from_camera, rtol=0, atol=1e-4)
 
 
 def changed(**values) -> PairPointmaps:

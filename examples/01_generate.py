@@ -27,23 +27,24 @@ def main() -> None:
     args = parser.parse_args()
 
     model = JOG3R.from_pretrained(args.model)
+    prompt: str = args.prompt
 
     # The packaged model knows the words of its small world. Others are reported, not guessed.
-    print("words it does not know:", model.text_encoder.unknown_words(args.prompt) or "none")
+    print("words it does not know:", model.text_encoder.unknown_words(prompt) or "none")
 
     # Text to video (T2V). Guidance above 1 follows the prompt more strictly, at twice the cost.
-    sampling = {"num_inference_steps": args.steps, "num_frames": args.frames}
-    plain = model.generate(args.prompt, seed=0, guidance_scale=4.0, **sampling)
+    steps, frames = args.steps, args.frames
+    plain = model.generate(prompt, guidance_scale=4.0, num_inference_steps=steps, num_frames=frames)
     print(plain)
 
     # The same with its cameras (T2V+C): nothing is encoded or noised again.
-    shot = model.generate(args.prompt, seed=0, guidance_scale=4.0, cameras=True, **sampling)
+    shot = model.generate(prompt, cameras=True, num_inference_steps=steps, num_frames=frames)
     assert torch.equal(shot.video.frames, plain.video.frames)
     assert shot.reconstruction is not None
     print(shot.reconstruction)
 
     # Several seeds give several videos in one batch; seed 0 among them is the one from above.
-    shots = model.generate(args.prompt, seed=[0, 1], guidance_scale=4.0, **sampling)
+    shots = model.generate(prompt, seed=[0, 1], num_inference_steps=steps, num_frames=frames)
     assert isinstance(shots, list)
     difference = shots[0].video.frames.int() - plain.video.frames.int()
     print("largest difference, alone against in a batch:", int(difference.abs().max()), "of 255")
@@ -52,7 +53,8 @@ def main() -> None:
     def report(step: int, timestep: int, latents: torch.Tensor) -> None:
         print(f"  step {step}, timestep {timestep}, spread of the latents {latents.std():.2f}")
 
-    model.generate(args.prompt, seed=2, callback=report, progress=False, **sampling)
+    options = {"num_inference_steps": steps, "num_frames": frames, "progress": False}
+    model.generate(prompt, seed=2, callback=report, **options)
 
     # `save` writes video, cameras, depth, points and a picture of it all to one folder.
     folder = shot.save(args.out / "with_cameras", overwrite=True)

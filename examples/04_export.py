@@ -20,6 +20,7 @@ from jog3r.data.world import HELD_OUT, World, WorldConfig
 from jog3r.export.glb import write_glb
 from jog3r.export.ply import read_ply
 from jog3r.geometry import invert
+from jog3r.results import CameraFormat
 
 
 def main() -> None:
@@ -41,8 +42,9 @@ def main() -> None:
 
     # Cameras alone. The formats differ in direction and in what they can hold.
     args.out.mkdir(parents=True, exist_ok=True)
-    for format, name in (("json", "a.json"), ("realestate10k", "a.txt"), ("tum", "a_tum.txt")):
-        path = cameras.save(args.out / name, format, fps=video.fps)
+    formats: tuple[CameraFormat, ...] = ("json", "realestate10k", "tum")
+    for format in formats:
+        path = cameras.save(args.out / f"cameras_{format}.txt", format, fps=video.fps)
         lacking = {"K": cameras.K[0], "image_size": size} if format == "tum" else {}
         back = Cameras.load(path, format, **lacking)
         error = (back.world_from_camera - cameras.world_from_camera).abs().max()

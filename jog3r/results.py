@@ -253,6 +253,23 @@ class PointCloud(_Result):
             write_glb(path, self)
         return path
 
+    def without_outliers(self, neighbours: int = 20, std_ratio: float = 2.0) -> "PointCloud":
+        """Return the cloud without the points that stand alone, such as specks in the air.
+
+        Args:
+            neighbours: how many of the nearest other points of a point are looked at.
+            std_ratio: above 0; a point goes if the mean distance to its neighbours exceeds the mean
+                of all points by more than this many standard deviations.
+
+        Raises:
+            InputError: fewer points than neighbours, or values out of range.
+            MissingPackageError: open3d does not load.
+        """
+        from jog3r.geometry.outliers import inlier_mask
+
+        keep = inlier_mask(self.points, neighbours=neighbours, std_ratio=std_ratio)
+        return PointCloud(self.points[keep], self.colors[keep], self.confidence[keep])
+
     def __len__(self) -> int:
         return self.points.shape[0]
 

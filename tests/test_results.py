@@ -157,6 +157,20 @@ def test_point_cloud_refuses() -> None:
         PointCloud(points.index_fill(0, torch.tensor([2]), math.inf), colors, torch.ones(5))
 
 
+def test_a_speck_in_the_air_is_left_out_with_its_color_and_confidence() -> None:
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
+    points = torch.stack([rows, columns, 0 * rows], dim=-1).float().flatten(0, 1)
+    points[5] = torch.tensor([0.0, 0.0, 20.0])
+    colors = torch.arange(36, dtype=torch.uint8)[:, None].expand(36, 3)
+    cloud = PointCloud(points, colors, 1 + torch.arange(36.0))
+    rest = [n for n in range(36) if n != 5]
+    expected = PointCloud(points[rest], colors[rest], cloud.confidence[rest])
+    assert cloud.without_outliers() == expected
+    assert cloud.without_outliers(std_ratio=100) == cloud
+    with pytest.raises(InputError, match="n above 40, got"):
+        cloud.without_outliers(neighbours=40)
+
+
 def test_point_cloud_saves_as_ply_or_glb_only(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ending in .ply or .glb"):
         reconstruction().points.save(tmp_path / "cloud.obj")

@@ -1,9 +1,10 @@
 """Point clouds as binary little-endian PLY.
 
 Vertex properties: `float x y z` (world frame), `uchar red green blue`, `float confidence` (>= 1).
-Written and read here rather than through a library. open3d 0.20 keeps the confidence, but its writer
-reports success on a full disk and refuses an empty cloud; its reader gives arbitrary numbers, after
-a line on the console, for a truncated file or one without x. trimesh 5 writes no confidence.
+Written and read here rather than through a library. open3d 0.20 keeps the confidence, but its
+writer reports success on a full disk and refuses an empty cloud; its reader gives arbitrary
+numbers, after a line on the console, for a truncated file or one without x. trimesh 5 writes no
+confidence.
 """
 
 from collections.abc import Sequence

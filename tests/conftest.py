@@ -17,7 +17,9 @@ from jaxtyping import install_import_hook
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # numba compiles these functions itself and cannot compile a Python type check around them.
-COMPILED = {"jog3r.data.world.caster", "jog3r.data.world.render"}
+COMPILED = {
+    f"jog3r.data.world.{name}" for name in ("caster", "caster_shapes", "caster_surfaces", "render")
+}
 
 
 def modules_to_check() -> list[str]:

@@ -1,4 +1,7 @@
-"""The controlled world: procedural scenes with exact depth, pointmaps, normals, masks, cameras and captions."""
+"""The controlled world: procedural scenes with everything that is true about them.
+
+Frames, depth, pointmaps, normals, masks, cameras and captions.
+"""
 
 from jog3r.data.world.clips import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.data.world.render import Rendering, render

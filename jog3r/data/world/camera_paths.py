@@ -1,7 +1,8 @@
 """Camera paths with the step sizes and turns of real house tours.
 
-The distributions are fitted to the 21 RealEstate10K paths whose statistics `benchmarks/world_cameras.py` prints beside
-ours: rotation per frame, direction of travel against the viewing direction, field of view.
+The distributions are fitted to the 21 RealEstate10K paths whose statistics
+`benchmarks/world_cameras.py` prints beside ours: rotation per frame, direction of travel against
+the viewing direction, field of view.
 """
 
 import math
@@ -36,7 +37,8 @@ class PathConfig:
         yaw_spread: Standard deviation of its logarithm.
         step_median: Median travel per frame (log-normal).
         step_spread: Standard deviation of its logarithm.
-        spread_deg: Standard deviation of the direction of travel about the named move, each of two angles.
+        spread_deg: Standard deviation of the direction of travel about the named move, each of two
+            angles.
         fov_median_deg: Median vertical field of view.
         fov_spread_deg: Its standard deviation; cut at 42 and 72 degrees.
         handheld_share: Share of clips with a trembling hand.
@@ -67,7 +69,8 @@ class CameraPath:
 def sample_path(rng: np.random.Generator, scene: Scene, config: PathConfig) -> CameraPath:
     """Draw a path that keeps clear of every surface.
 
-    Paths that come too close are drawn again; after every eighth failure they also get shorter, so the search ends.
+    Paths that come too close are drawn again; after every eighth failure they also get shorter, so
+    the search ends.
 
     Raises:
         RuntimeError: No start leaves room for a camera (the scene has no free space).
@@ -92,18 +95,12 @@ def _start(rng: np.random.Generator, scene: Scene) -> np.ndarray:
         else np.zeros(3)
     )
     distance, angle = rng.uniform(1.6, 4.6), rng.uniform(0.0, 2.0 * math.pi)
-    position = np.asarray(
-        [
-            target[0] + distance * math.sin(angle),
-            -rng.uniform(0.8, 1.8),
-            target[2] + distance * math.cos(angle),
-        ]
-    )
+    x, z = target[0] + distance * math.sin(angle), target[2] + distance * math.cos(angle)
+    position = np.asarray([x, -rng.uniform(0.8, 1.8), z])
     away = target - position
     yaw = math.atan2(away[0], away[2]) + math.radians(rng.normal(0.0, 9.0))
-    pitch = -math.atan2(away[1], math.hypot(away[0], away[2])) * rng.uniform(
-        0.4, 1.0
-    ) + math.radians(rng.normal(0.0, 3.0))
+    level = -math.atan2(away[1], math.hypot(away[0], away[2]))
+    pitch = level * rng.uniform(0.4, 1.0) + math.radians(rng.normal(0.0, 3.0))
     transform = np.eye(4)
     transform[:3, :3] = _turn(yaw, pitch, math.radians(rng.normal(0.0, 1.0)))
     transform[:3, 3] = position
@@ -123,27 +120,20 @@ def _motion(rng: np.random.Generator, move: str, config: PathConfig, shrink: flo
     else:
         rate *= rng.choice([-1.0, 1.0])
     rate = float(np.clip(rate, -math.radians(5.0), math.radians(5.0)))
-    aim = _turn(*np.radians(rng.normal(0.0, config.spread_deg, size=2)), 0.0) @ np.asarray(
-        direction
-    )
+    off_yaw, off_pitch = np.radians(rng.normal(0.0, config.spread_deg, size=2))
+    aim = _turn(off_yaw, off_pitch, 0.0) @ np.asarray(direction)
     yaw = np.cumsum(rate * _sway(rng, count, 0.35))
     pitch = np.cumsum(rate * 0.12 * rng.normal() * _sway(rng, count, 0.5))
     roll = np.cumsum(rate * 0.06 * rng.normal() * _sway(rng, count, 0.5))
     pace = step * _sway(rng, count, 0.3)
+    shake = np.zeros((count, 3))
     if rng.random() < config.handheld_share:
         tremble = math.radians(rng.uniform(0.05, 0.35))
         yaw, pitch, roll = (angle + tremble * _tremor(rng, count) for angle in (yaw, pitch, roll))
-        shake = rng.uniform(0.001, 0.006) * np.stack(
-            [_tremor(rng, count) for _ in range(3)], axis=1
-        )
-    else:
-        shake = np.zeros((count, 3))
-    rotations = np.stack(
-        [
-            _turn(*angles)
-            for angles in zip(yaw - yaw[0], pitch - pitch[0], roll - roll[0], strict=True)
-        ]
-    )
+        strength = rng.uniform(0.001, 0.006)
+        shake = strength * np.stack([_tremor(rng, count) for _ in range(3)], axis=1)
+    angles = zip(yaw - yaw[0], pitch - pitch[0], roll - roll[0], strict=True)
+    rotations = np.stack([_turn(*each) for each in angles])
     steps = pace[1:, None] * (rotations[:-1] @ aim)
     path = np.tile(np.eye(4), (count, 1, 1))
     path[:, :3, :3] = rotations
@@ -164,7 +154,10 @@ def _tremor(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _turn(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation by yaw (about y, positive looks right), then pitch (about x, positive looks up), then roll [rad]."""
+    """Turn by yaw, then pitch, then roll [rad].
+
+    Positive yaw, about y, looks right; positive pitch, about x, looks up.
+    """
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (math.cos, math.sin))
     about_y = np.asarray([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])
     about_x = np.asarray([[1.0, 0.0, 0.0], [0.0, cp, -sp], [0.0, sp, cp]])

@@ -10,6 +10,7 @@ from jog3r.data.world.scene import MOODS, OPEN_PLACES, ROOM_PLACES, SHAPES
 
 # Words a prompt may use instead of the ones on the right.
 SYNONYMS = {"ball": "sphere", "box": "cube", "grey": "gray"}
+_OTHER_WORD = {word: synonym for synonym, word in SYNONYMS.items()}
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Description:
 
     Attributes:
         things: Colour and shape of the visible objects, most visible first.
+        place: Room or open ground.
+        mood: Kind of light.
+        move: What the camera does.
     """
 
     things: tuple[tuple[str, str], ...]
@@ -26,25 +30,22 @@ class Description:
     move: str
 
     def caption(self, rng: np.random.Generator | None = None) -> str:
-        """The full caption; with `rng`, one that leaves out parts now and then and uses synonyms, as people do."""
+        """Say it all; with `rng`, leave out parts now and then and use synonyms, as people do."""
         named, mood, move = self.things[:3], self.mood, self.move
         if rng is not None:
             named = named[: int(rng.integers(1, 4))]
             mood = mood if rng.random() < 0.6 else ""
             move = move if rng.random() < 0.75 else ""
         subject = _join([_thing(colour, shape, rng) for colour, shape in named])
-        parts = [
-            f"{subject} in {_article(self.place)} {self.place}"
-            if subject
-            else f"{_article(self.place)} {self.place}"
-        ]
+        place = f"{_article(self.place)} {self.place}"
+        parts = [f"{subject} in {place}" if subject else place]
         parts += [mood] if mood else []
         parts += [f"the camera {move}"] if move else []
         return ", ".join(parts)
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can contain, sorted."""
+    """List every word and mark that a caption can contain, sorted."""
     texts = [
         *COLOURS,
         *SHAPES,
@@ -61,8 +62,7 @@ def vocabulary() -> list[str]:
 
 def _thing(colour: str, shape: str, rng: np.random.Generator | None) -> str:
     if rng is not None and rng.random() < 0.25:
-        shape = {"sphere": "ball", "cube": "box"}.get(shape, shape)
-        colour = {"gray": "grey"}.get(colour, colour)
+        colour, shape = _OTHER_WORD.get(colour, colour), _OTHER_WORD.get(shape, shape)
     return f"{_article(colour)} {colour} {shape}"
 
 

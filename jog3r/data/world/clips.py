@@ -1,6 +1,5 @@
 """One seed -> one clip of the controlled world, with everything that is true about it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,11 +46,14 @@ class WorldClip:
         frames: `(T, H, W, 3)` uint8.
         depth: `(T, H, W)` float32 z-depth [m], 0 for the sky.
         normals: `(T, H, W, 3)` float32, world axes.
-        ids: `(T, H, W)` int16 index of the visible surface, -1 for the sky; objects that captions name are in
-            `Scene.things`.
+        ids: `(T, H, W)` int16 index of the visible surface, -1 for the sky; objects that captions
+            name are in `Scene.things`.
         K: `(T, 3, 3)` float32 [px].
         world_from_camera: `(T, 4, 4)` float32; the world is the camera of the first frame.
         gravity: `(3,)` float32 unit vector pointing down, in that world.
+        description: What can be said of it.
+        caption: What is said of it.
+        seed: That gives it again.
     """
 
     frames: np.ndarray
@@ -66,7 +68,7 @@ class WorldClip:
     seed: int
 
     def points_world(self) -> np.ndarray:
-        """Pointmaps `(T, H, W, 3)` float32 in the first camera's frame; meaningless where depth is 0."""
+        """Give pointmaps `(T, H, W, 3)` float32 in the world; meaningless where depth is 0."""
         height, width = self.depth.shape[1:]
         x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
         pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
@@ -79,7 +81,15 @@ class WorldClip:
 
 
 class World:
-    """A deterministic source of clips: the same seed gives the same clip, whatever was drawn before.
+    """A deterministic source of clips: a seed gives the same clip, whatever was drawn before.
+
+    Rendering compiles on the first clip (about 5 s).
+
+    Args:
+        config: What clips are drawn from; None for the defaults.
+
+    Raises:
+        FileError: A folder of photographs without any.
 
     Example:
         >>> clip = World(WorldConfig(size=16)).clip(seed=3, frames=2)
@@ -88,7 +98,6 @@ class World:
     """
 
     def __init__(self, config: WorldConfig | None = None) -> None:
-        """Read the photographs; rendering compiles on the first clip (about 5 s)."""
         self.config = config or WorldConfig()
         self.photos = load_photos(self.config.photos)
 
@@ -97,7 +106,8 @@ class World:
 
         Args:
             seed: Which clip; HELD_OUT and above never occur in training.
-            frames: How many frames, evenly spaced in the path where it is longer (the stride is drawn from the seed).
+            frames: How many frames, evenly spaced in the path where it is longer (the stride is
+                drawn from the seed).
             vary_caption: Leave parts of the caption out and use synonyms, as training wants.
 
         Raises:
@@ -114,19 +124,28 @@ class World:
             scene, cameras, K, size, samples=self.config.samples, shadows=self.config.shadows
         )
         description = Description(_visible(scene, seen), scene.place, scene.mood, path.move)
-        return _package(
-            seen, cameras, K, description, description.caption(rng if vary_caption else None), seed
+        caption = description.caption(rng if vary_caption else None)
+        # Everything is stated in the first camera's frame.
+        world_from_scene = np.linalg.inv(cameras[0])
+        return WorldClip(
+            frames=seen.frames,
+            depth=seen.depth,
+            normals=seen.normals @ world_from_scene[:3, :3].T.astype(np.float32),
+            ids=seen.ids,
+            K=K.astype(np.float32),
+            world_from_camera=(world_from_scene @ cameras).astype(np.float32),
+            gravity=world_from_scene[:3, 1].astype(np.float32),
+            description=description,
+            caption=caption,
+            seed=seed,
         )
-
-    def clips(self, seeds: Iterable[int], frames: int = 16) -> Iterable[WorldClip]:
-        """Render the clips of several seeds, one after the other."""
-        return (self.clip(seed, frames) for seed in seeds)
 
     def _choose(self, rng: np.random.Generator, frames: int) -> np.ndarray:
         length = self.config.path.frames
         if not 1 <= frames <= length:
             raise InputError(
-                f"frames: expected 1 to {length}, got {frames}; set path.frames higher for longer clips"
+                f"frames: expected 1 to {length}, got {frames}; set path.frames higher for longer"
+                " clips"
             )
         longest = (length - 1) // max(frames - 1, 1)
         stride = int(rng.integers(1, longest + 1))
@@ -140,32 +159,8 @@ def _intrinsics(fov_deg: float, size: int) -> np.ndarray:
 
 
 def _visible(scene: Scene, seen: Rendering) -> tuple[tuple[str, str], ...]:
-    """Colour and shape of the things one sees, the largest first."""
+    """List colour and shape of the things one sees, the largest first."""
     counts = np.bincount(seen.ids[seen.ids >= 0].ravel(), minlength=len(scene.objects))
     shown = [thing for thing in scene.things if counts[thing.row] >= _VISIBLE_SHARE * seen.ids.size]
     shown.sort(key=lambda thing: -counts[thing.row])
     return tuple((thing.colour, thing.shape) for thing in shown)
-
-
-def _package(
-    seen: Rendering,
-    cameras: np.ndarray,
-    K: np.ndarray,
-    description: Description,
-    caption: str,
-    seed: int,
-) -> WorldClip:
-    """State everything in the first camera's frame."""
-    first_from_world = np.linalg.inv(cameras[0])
-    return WorldClip(
-        frames=seen.frames,
-        depth=seen.depth,
-        normals=(seen.normals @ first_from_world[:3, :3].T.astype(np.float32)),
-        ids=seen.ids,
-        K=K.astype(np.float32),
-        world_from_camera=(first_from_world @ cameras).astype(np.float32),
-        gravity=first_from_world[:3, 1].astype(np.float32),
-        description=description,
-        caption=caption,
-        seed=seed,
-    )

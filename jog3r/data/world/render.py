@@ -58,25 +58,17 @@ def render(
     count = len(cameras)
     if cameras.shape != (count, 4, 4) or intrinsics.shape != (count, 3, 3):
         raise InputError(
-            f"K: expected ({count}, 3, 3) for {count} cameras, got {intrinsics.shape}; give one K per frame"
+            f"K: expected ({count}, 3, 3) for {count} cameras, got {intrinsics.shape}; give one K"
+            " per frame"
         )
     colour = np.empty((count, *size, 3), dtype=np.float32)
     depth = np.empty((count, *size), dtype=np.float32)
     normals = np.empty((count, *size, 3), dtype=np.float32)
     ids = np.empty((count, *size), dtype=np.int16)
     photos = scene.photos if len(scene.photos) else np.zeros((1, 2, 2, 3), dtype=np.float32)
-    inputs = (
-        cameras,
-        intrinsics,
-        samples,
-        shadows,
-        scene.at_frames(count),
-        scene.materials,
-        scene.light,
-        photos,
-    )
-    run = _cpu_kernel() if device == "cpu" else _cuda()
-    run(*inputs, colour, depth, normals, ids)
+    solid = (scene.at_frames(count), scene.materials, scene.light, photos)
+    run = _cpu_kernel() if device == "cpu" else _cuda_kernel()
+    run(cameras, intrinsics, samples, shadows, *solid, colour, depth, normals, ids)
     frames = np.rint(255.0 * np.clip(colour, 0.0, 1.0) ** np.float32(1.0 / 2.2)).astype(np.uint8)
     return Rendering(frames, depth, normals, ids)
 
@@ -95,27 +87,14 @@ def _cpu_kernel() -> Any:
             for row in range(depth.shape[1]):
                 for column in range(depth.shape[2]):
                     pixel(
-                        frame,
-                        row,
-                        column,
-                        cameras,
-                        K,
-                        samples,
-                        shadows,
-                        objects,
-                        materials,
-                        light,
-                        photos,
-                        colour,
-                        depth,
-                        normals,
-                        ids,
-                    )
+                        frame, row, column, cameras, K, samples, shadows,
+                        objects, materials, light, photos, colour, depth, normals, ids,
+                    )  # fmt: skip
 
     return kernel
 
 
-def _cuda() -> Any:
+def _cuda_kernel() -> Any:
     from jog3r.data.world.render_cuda import launch
 
     return launch

@@ -11,7 +11,7 @@ from jog3r.errors import MissingPackageError
 
 
 def launch(*arrays: Any) -> None:
-    """Fill the last four of the arrays (colour, depth, normals, ids) from the others.
+    """Fill the last four arrays (colour, depth, normals, ids) from the others.
 
     Raises:
         MissingPackageError: numba finds no usable CUDA device.

@@ -1,11 +1,11 @@
-"""Scenes of the controlled world: a place, a light, three to eight solid objects; one seed gives one scene."""
+"""Scenes of the controlled world: a place, a light, three to eight solid objects."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from jog3r.data.world import caster
+from jog3r.data.world import kinds
 from jog3r.data.world.materials import (
     COLOURS,
     Material,
@@ -14,14 +14,15 @@ from jog3r.data.world.materials import (
     wall_materials,
 )
 
-# Columns of an object: kind, centre x y z, half sizes x y z (a sphere's radius; radius and half height of cylinder and
-# cone), cosine and sine of its turn about the vertical, first material, squared radius of its bounding sphere.
+# Columns of an object: kind, centre x y z, half sizes x y z (a sphere's radius; radius and half
+# height of cylinder and cone), cosine and sine of its turn about the vertical, first material,
+# squared radius of its bounding sphere.
 OBJECT_COLUMNS = 11
 SHAPES = {
-    "sphere": caster.SPHERE,
-    "cube": caster.BOX,
-    "cylinder": caster.CYLINDER,
-    "cone": caster.CONE,
+    "sphere": kinds.SPHERE,
+    "cube": kinds.BOX,
+    "cylinder": kinds.CYLINDER,
+    "cone": kinds.CONE,
 }
 ROOM_PLACES = ("brick room", "white room", "wooden room", "tiled room", "painted room", "gallery")
 OPEN_PLACES = ("green field", "desert", "courtyard", "snowy field")
@@ -36,7 +37,8 @@ class SceneConfig:
         min_objects: Fewest solid objects in a scene.
         max_objects: Most solid objects in a scene.
         open_share: Share of scenes on open ground; the others are rooms.
-        photo_share: Share of walls, floors and objects that carry a photograph, where photographs are given.
+        photo_share: Share of walls, floors and objects that carry a photograph, where photographs
+            are given.
         moving_share: Share of scenes in which one object moves (0: all scenes are static).
     """
 
@@ -49,7 +51,15 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class SolidObject:
-    """One named thing that captions may speak of; `row` is its index in `Scene.objects`."""
+    """One named thing that captions may speak of.
+
+    Attributes:
+        shape: A key of `SHAPES`.
+        colour: Its name, or "patterned" where it carries a photograph.
+        row: Its index in `Scene.objects`.
+        radius: On the floor [m].
+        velocity: Metres per frame.
+    """
 
     shape: str
     colour: str
@@ -65,9 +75,12 @@ class Scene:
     Attributes:
         objects: `(N, 11)` float64, columns as OBJECT_COLUMNS says. Row 0 is the ground or the room.
         materials: `(M, 13)` float64, see `Material.row`.
-        light: `(20,)` float64: kind, position or direction, lamp colour, ambient from above, ambient from below, haze
-            per metre, horizon colour, zenith colour.
+        light: `(20,)` float64: kind, position or direction, lamp colour, ambient from above,
+            ambient from below, haze per metre, horizon colour, zenith colour.
         photos: `(P, h, w, 3)` float32 linear colours.
+        place: One of `ROOM_PLACES` or `OPEN_PLACES`.
+        mood: One of `MOODS`.
+        things: The objects with a name.
     """
 
     objects: np.ndarray
@@ -79,7 +92,7 @@ class Scene:
     things: list[SolidObject] = field(default_factory=list)
 
     def at_frames(self, count: int) -> np.ndarray:
-        """Object rows per frame: `(1, N, 11)` for a static scene, `(count, N, 11)` when something moves."""
+        """Give the rows per frame: `(1, N, 11)` where nothing moves, else `(count, N, 11)`."""
         moving = [thing for thing in self.things if any(thing.velocity)]
         if not moving:
             return self.objects[None]
@@ -89,7 +102,10 @@ class Scene:
         return rows
 
     def clearance(self, points: np.ndarray) -> np.ndarray:
-        """Smallest distance [m] from each point `(n, 3)` to any surface; negative inside a body or outside the room."""
+        """Give the smallest distance [m] from points `(n, 3)` to any surface.
+
+        It is negative inside a body and outside the room.
+        """
         return np.min([_signed_distance(row, points) for row in self.objects], axis=0)
 
 
@@ -119,7 +135,7 @@ def sample_scene(rng: np.random.Generator, config: SceneConfig, photos: np.ndarr
 
 
 class _Builder:
-    """Collects rows while a scene is drawn."""
+    """Collect rows while a scene is drawn."""
 
     def __init__(self, rng: np.random.Generator, photos: np.ndarray, photo_share: float) -> None:
         self.rng, self.photos, self.photo_share = rng, photos, photo_share
@@ -135,52 +151,50 @@ class _Builder:
         turn: float,
         *materials: Material,
     ) -> None:
+        """Add a body: its kind, centre and half sizes [m], turn about the vertical [rad]."""
         first = len(self.materials)
         self.materials += [material.row() for material in materials]
         reach = _squared_reach(kind, half)
         self.rows.append([kind, *centre, *half, math.cos(turn), math.sin(turn), first, reach])
 
     def photo(self, metres: float) -> Material | None:
-        """Now and then a photograph, about `metres` wide."""
+        """Draw, now and then, a photograph that is about `metres` wide."""
         if self.rng.random() >= self.photo_share:
             return None
         return Material.photograph(int(self.rng.integers(len(self.photos))), metres, self.rng)
 
     def add_ground(self, place: str) -> tuple[float, float]:
+        """Lay open ground; return how far objects stand from its middle [m]."""
         rng = self.rng
-        self.add(caster.GROUND, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0, ground_material(place, rng))
+        self.add(kinds.GROUND, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0.0, ground_material(place, rng))
         # A few walls or blocks far off, so that the horizon is not empty.
         for _ in range(int(rng.integers(2, 6))):
             angle, distance = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(6.5, 14.0)
             half = (rng.uniform(0.8, 3.0), rng.uniform(0.6, 2.2), rng.uniform(0.5, 1.5))
             material = self.photo(2.5) or wall_materials(str(rng.choice(ROOM_PLACES)), rng)[0]
             centre = (distance * math.sin(angle), -half[1], distance * math.cos(angle))
-            self.add(caster.BOX, centre, half, rng.uniform(0.0, math.pi), material)
+            self.add(kinds.BOX, centre, half, rng.uniform(0.0, math.pi), material)
         return 2.4, 2.4
 
     def add_room(self, place: str) -> tuple[float, float]:
+        """Build a room; return how far objects stand from its middle [m]."""
         rng = self.rng
         half = (rng.uniform(2.2, 3.6), rng.uniform(1.2, 1.6), rng.uniform(2.2, 3.6))
         wall, floor, ceiling = wall_materials(place, rng)
         self.add(
-            caster.ROOM, (0.0, -half[1], 0.0), half, 0.0, self.photo(3.0) or wall, floor, ceiling
+            kinds.ROOM, (0.0, -half[1], 0.0), half, 0.0, self.photo(3.0) or wall, floor, ceiling
         )
         for _ in range(int(rng.integers(1, 5))):
             self._hang(half)
         if rng.random() < 0.5:  # a rug
             size = (rng.uniform(0.6, 1.4), 0.006, rng.uniform(0.6, 1.4))
             rug = self.photo(1.0) or object_material(str(rng.choice(list(COLOURS))), rng)
-            self.add(
-                caster.BOX,
-                (rng.uniform(-0.8, 0.8), -0.006, rng.uniform(-0.8, 0.8)),
-                size,
-                rng.uniform(0.0, math.pi),
-                rug,
-            )
+            centre = (rng.uniform(-0.8, 0.8), -0.006, rng.uniform(-0.8, 0.8))
+            self.add(kinds.BOX, centre, size, rng.uniform(0.0, math.pi), rug)
         return half[0] - 0.5, half[2] - 0.5
 
     def _hang(self, room: tuple[float, float, float]) -> None:
-        """A picture, window or door on one of the four walls."""
+        """Hang a picture, window or door on one of the four walls."""
         rng = self.rng
         kind = rng.choice(["picture", "window", "door"])
         width = rng.uniform(0.35, 0.8)
@@ -201,7 +215,7 @@ class _Builder:
             if on_x
             else ((along, -up, at), (width, height, 0.03))
         )
-        self.add(caster.BOX, centre, half, 0.0, material)
+        self.add(kinds.BOX, centre, half, 0.0, material)
 
     def add_things(self, count: int, extent: tuple[float, float], is_open: bool) -> None:
         """Stand objects on the floor (or on a plinth) without letting them touch."""
@@ -210,10 +224,8 @@ class _Builder:
         for _ in range(count):
             radius = float(rng.uniform(0.22, 0.62))
             for _attempt in range(30):
-                x, z = (
-                    rng.uniform(-extent[0], extent[0]) * spread,
-                    rng.uniform(-extent[1], extent[1]) * spread,
-                )
+                x = rng.uniform(-extent[0], extent[0]) * spread
+                z = rng.uniform(-extent[1], extent[1]) * spread
                 if all(math.hypot(x - a, z - b) > radius + r + 0.12 for a, b, r in placed):
                     break
             else:
@@ -226,13 +238,9 @@ class _Builder:
         lift = 0.0
         if rng.random() < 0.2:  # a plinth
             lift = float(rng.uniform(0.2, 0.5))
-            self.add(
-                caster.BOX,
-                (x, -lift, z),
-                (radius, lift, radius),
-                rng.uniform(0.0, math.pi),
-                Material.plain(str(rng.choice(["white", "gray", "brown"])), rng),
-            )
+            turn = rng.uniform(0.0, math.pi)
+            stone = Material.plain(str(rng.choice(["white", "gray", "brown"])), rng)
+            self.add(kinds.BOX, (x, -lift, z), (radius, lift, radius), turn, stone)
             lift, radius = 2.0 * lift, 0.85 * radius
         half = {
             "sphere": (radius, radius, radius),
@@ -241,7 +249,7 @@ class _Builder:
             "cone": (0.9 * radius, float(rng.uniform(0.9, 1.5)) * radius, 0.9 * radius),
         }[shape]
         material = self.photo(2.0 * radius) or object_material(colour, rng)
-        named = colour if material.kind != caster.PHOTO else "patterned"
+        named = colour if material.kind != kinds.PHOTO else "patterned"
         self.add(SHAPES[shape], (x, -lift - half[1], z), half, rng.uniform(0.0, math.pi), material)
         self.things.append(SolidObject(shape, named, len(self.rows) - 1, radius))
 
@@ -249,9 +257,8 @@ class _Builder:
         """Let one object slide over the floor, up to 4 cm per frame."""
         i = int(self.rng.integers(len(self.things)))
         angle, speed = self.rng.uniform(0.0, 2.0 * math.pi), self.rng.uniform(0.01, 0.04)
-        thing = self.things[i]
         velocity = (speed * math.cos(angle), 0.0, speed * math.sin(angle))
-        self.things[i] = SolidObject(thing.shape, thing.colour, thing.row, thing.radius, velocity)
+        self.things[i] = replace(self.things[i], velocity=velocity)
 
 
 _MOOD = {  # lamp strength, lamp colour, ambient strength, ambient colour
@@ -291,36 +298,39 @@ def _sun(rng: np.random.Generator, mood: str, place: str) -> np.ndarray:
     bounce = {"green field": (0.5, 0.7, 0.4), "desert": (0.9, 0.75, 0.5)}.get(
         place, (0.75, 0.75, 0.75)
     )
-    return _light(caster.SUN, direction, mood, bounce, 0.03)
+    return _light(kinds.SUN, direction, mood, bounce, 0.03)
 
 
 def _lamp(rng: np.random.Generator, mood: str, room: list[float]) -> np.ndarray:
     hx, hy, hz = room[4:7]
     where = (rng.uniform(-0.6, 0.6) * hx, -2.0 * hy + 0.15, rng.uniform(-0.6, 0.6) * hz)
-    return _light(caster.POINT_LIGHT, where, mood, (0.9, 0.86, 0.8), 0.0)
+    return _light(kinds.POINT_LIGHT, where, mood, (0.9, 0.86, 0.8), 0.0)
 
 
 def _squared_reach(kind: int, half: tuple[float, float, float]) -> float:
-    """Squared radius of the bounding sphere, a little too large so that rounding never cuts a silhouette."""
-    if kind in (caster.GROUND, caster.ROOM):
-        return caster.FAR
-    used = {caster.SPHERE: 1, caster.CYLINDER: 2, caster.CONE: 2}.get(kind, 3)
+    """Give the squared radius of the bounding sphere.
+
+    A little too large, so that rounding never cuts a silhouette.
+    """
+    if kind in (kinds.GROUND, kinds.ROOM):
+        return kinds.FAR
+    used = {kinds.SPHERE: 1, kinds.CYLINDER: 2, kinds.CONE: 2}.get(kind, 3)
     return 1.0001 * sum(h * h for h in half[:used])
 
 
 def _signed_distance(row: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Distance to one object's surface; for cones that of the enclosing cylinder, which is never larger."""
+    """Give the distance to one object's surface; for cones, to that of the enclosing cylinder."""
     kind, half = int(row[0]), row[4:7]
-    if kind == caster.GROUND:
+    if kind == kinds.GROUND:
         return -points[:, 1]
     local = points - row[1:4]
     x, z = row[7] * local[:, 0] - row[8] * local[:, 2], row[8] * local[:, 0] + row[7] * local[:, 2]
     y = local[:, 1]
-    if kind == caster.ROOM:
+    if kind == kinds.ROOM:
         return np.min([half[0] - np.abs(x), half[1] - np.abs(y), half[2] - np.abs(z)], axis=0)
-    if kind == caster.SPHERE:
+    if kind == kinds.SPHERE:
         return np.sqrt(x * x + y * y + z * z) - half[0]
-    if kind == caster.BOX:
+    if kind == kinds.BOX:
         gaps = np.stack([np.abs(x) - half[0], np.abs(y) - half[1], np.abs(z) - half[2]])
     else:
         gaps = np.stack([np.hypot(x, z) - half[0], np.abs(y) - half[1]])

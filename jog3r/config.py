@@ -11,15 +11,22 @@ T = TypeVar("T")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """A config dataclass as a dictionary of plain values."""
+    """Turn a config dataclass into a dictionary of plain values."""
     return dataclasses.asdict(config)
 
 
 def from_plain(cls: type[T], values: Mapping[str, Any], name: str = "config") -> T:
-    """A config dataclass from plain values; lists become tuples, dictionaries become nested configs.
+    """Make a config dataclass from plain values.
+
+    Lists become tuples, dictionaries become nested configs; what is left out keeps its default.
+
+    Args:
+        cls: The dataclass.
+        values: Its fields.
+        name: What to call it in errors.
 
     Raises:
-        InputError: An unknown key, or a dictionary where none belongs.
+        InputError: An unknown key, or something else where keys and values belong.
 
     Example:
         >>> from jog3r.diffusion.schedule import NoiseSchedule
@@ -28,13 +35,15 @@ def from_plain(cls: type[T], values: Mapping[str, Any], name: str = "config") ->
     """
     if not isinstance(values, Mapping):
         raise InputError(
-            f"{name}: expected keys and values, got {type(values).__name__}; see the published config.json"
+            f"{name}: expected keys and values, got {type(values).__name__}; see the config.json"
+            " of the model tiny"
         )
     types = typing.get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise InputError(
-            f"{name}: expected keys of {sorted(known)}, got also {unknown}; the file belongs to another version or model"
+            f"{name}: expected keys of {sorted(known)}, got also {unknown}; it belongs to another"
+            " version or model"
         )
     made = {}
     for key, value in values.items():

@@ -1,35 +1,48 @@
 """JOG3R, the object a user holds: loads, saves, and hands each call to its route."""
 
 import json
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.text import TextEncoder, load_tokenizer
 from jog3r.config import from_plain, to_plain
 from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import FileError, InputError
+from jog3r.routes.arguments import Callback, SamplingOptions, pair_up, whole_number
 from jog3r.stitch import StitchedModel
-from jog3r.weights_file import read_weights, write_weights
+from jog3r.weights_file import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    find_model,
+    read_weights,
+    weights_bytes,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from typing_extensions import TypedDict, Unpack
 
     from jog3r.alignment import Regularisers
     from jog3r.results import Generation, Reconstruction
 
-logger = logging.getLogger(__name__)
+    class _Options(TypedDict, total=False):
+        """What `generate` takes beside prompt and seed, for its overloads."""
 
-# Weights that ship inside the package.
-EMBEDDED = ("tiny",)
-CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.json"
+        cameras: bool
+        negative_prompt: str
+        guidance_scale: float
+        num_inference_steps: int
+        num_frames: int | None
+        callback: Callback | None
+        regularisers: Regularisers | None
+        progress: bool
 
 
 class JOG3R(nn.Module):
@@ -43,9 +56,10 @@ class JOG3R(nn.Module):
 
     Example:
         >>> model = JOG3R.from_pretrained("tiny")
-        >>> shot = model.generate("a red sphere in a brick room", num_inference_steps=10, num_frames=2, progress=False)
-        >>> shot.video.frames.shape
-        torch.Size([2, 64, 64, 3])
+        >>> options = {"num_inference_steps": 10, "num_frames": 2, "progress": False}
+        >>> shot = model.generate("a red sphere in a brick room", **options)
+        >>> shot.video
+        Video(2 frames, 64x64 px, 8 fps)
     """
 
     @dataclass(kw_only=True, frozen=True)
@@ -73,7 +87,6 @@ class JOG3R(nn.Module):
         schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
 
     def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
-        """Build with fresh weights; users call `from_pretrained`."""
         super().__init__()
         self.config = config
         self.schedule = config.schedule
@@ -86,15 +99,26 @@ class JOG3R(nn.Module):
         """Load a model.
 
         Args:
-            name: `"tiny"`, which ships with the package; a folder made by `save_pretrained`; or a Hugging Face Hub id.
+            name: `"tiny"`, which ships with the package; a folder made by `save_pretrained`; or a
+                Hugging Face Hub id.
             device: Where to put it.
 
         Raises:
-            FileError: The folder is incomplete, or a file in it is truncated, foreign or does not fit the config.
+            FileError: No such model, an incomplete folder, or a file in it that is truncated,
+                foreign or does not fit the config.
+            InputError: torch has no such device.
         """
-        folder = _find(name)
-        config = _read_config(folder / CONFIG_FILE, cls.Config)
-        model = cls(config, load_tokenizer(folder / TOKENIZER_FILE))
+        device = _device(device)
+        folder = find_model(name)
+        config = _read_config(folder / CONFIG_FILE)
+        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+        try:
+            model = cls(config, tokenizer)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise FileError(
+                f"{folder / CONFIG_FILE}: expected values that make a model, got: {error}; copy the"
+                " model folder again"
+            ) from error
         read_weights(model, folder / WEIGHTS_FILE)
         return model.eval().requires_grad_(False).to(device)
 
@@ -104,17 +128,30 @@ class JOG3R(nn.Module):
         Args:
             folder: Made if missing; files of the same names are replaced.
             dtype: Of the stored weights.
+
+        Raises:
+            SaveError: A file cannot be written; what was in the folder is left as it was.
         """
+        from jog3r.export.atomic import atomic_file
+
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_weights(self, folder / WEIGHTS_FILE, dtype)
-        self.text_encoder.tokenizer.save(str(folder / TOKENIZER_FILE))
-        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(self.config), indent=2) + "\n")
+        config = json.dumps(to_plain(self.config), indent=2) + "\n"
+        with (
+            atomic_file(folder / CONFIG_FILE) as config_file,
+            atomic_file(folder / TOKENIZER_FILE) as tokenizer_file,
+            atomic_file(folder / WEIGHTS_FILE) as weights_file,
+        ):
+            config_file.write(config.encode())
+            tokenizer_file.write(self.text_encoder.tokenizer.to_str(pretty=True).encode())
+            weights_file.write(weights_bytes(self, dtype))
+            # A disk that is full says so here, before the first file takes its name.
+            for file in (config_file, tokenizer_file, weights_file):
+                file.flush()
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.autoencoder.scale.device  # type: ignore[return-value]
+        return self.autoencoder.scale.device
 
     @property
     def token_grid(self) -> tuple[int, int]:
@@ -123,11 +160,21 @@ class JOG3R(nn.Module):
         return self.config.image_size[0] // patch, self.config.image_size[1] // patch
 
     @overload
-    def generate(self, prompt: str, *, seed: int = 0, **options: Any) -> "Generation": ...
+    def generate(
+        self, prompt: str, *, seed: int = 0, **options: "Unpack[_Options]"
+    ) -> "Generation": ...
     @overload
     def generate(
-        self, prompt: str | Sequence[str], *, seed: int | Sequence[int] = 0, **options: Any
-    ) -> "Generation | list[Generation]": ...
+        self, prompt: str, *, seed: Sequence[int], **options: "Unpack[_Options]"
+    ) -> "list[Generation]": ...
+    @overload
+    def generate(
+        self,
+        prompt: list[str] | tuple[str, ...],
+        *,
+        seed: int | Sequence[int] = 0,
+        **options: "Unpack[_Options]",
+    ) -> "list[Generation]": ...
     def generate(
         self,
         prompt: str | Sequence[str],
@@ -138,53 +185,60 @@ class JOG3R(nn.Module):
         num_inference_steps: int = 20,
         num_frames: int | None = None,
         seed: int | Sequence[int] = 0,
-        callback: "Callable[[int, int, Tensor], Tensor | None] | None" = None,
+        callback: Callback | None = None,
         regularisers: "Regularisers | None" = None,
         progress: bool = True,
     ) -> "Generation | list[Generation]":
-        """Text to video (T2V), or with `cameras=True` to video and its cameras in the same sampling run (T2V+C).
+        """Make video from text (T2V), with `cameras=True` also its cameras in the same run (T2V+C).
 
         Args:
             prompt: What to show; or several prompts.
             cameras: Also reconstruct, from the sampler's own last low-noise step.
             negative_prompt: What to steer away from.
             guidance_scale: Strength of the prompt; 1 switches guidance off.
-            num_inference_steps: Sampling steps; with cameras at least 10, so that the last one has little noise.
-            num_frames: Length; null for the length the model was trained for.
-            seed: One number or one per sample. Several seeds with one prompt give several videos. A sample does not
-                depend on what else is in the call.
-            callback: Called after each step with its index, its timestep and the latents; may return other latents.
-            regularisers: Weights of the alignment's temporal terms (with cameras).
+            num_inference_steps: Sampling steps; with cameras at least 10, so that the last one has
+                little noise.
+            num_frames: Length; None for the length the model was trained for.
+            seed: Of the noise. Several seeds with one prompt give several videos; one seed s with
+                several prompts stands for s, s + 1, and so on. A sample does not depend on what
+                else is in the call.
+            callback: Called after each step with its index, its timestep and the latents
+                `(B, C, T, h, w)`; may return latents to go on with.
+            regularisers: Weights of the alignment's temporal terms, with cameras.
             progress: Whether to show a progress bar.
 
         Returns:
             One Generation, or a list of them when `prompt` or `seed` is a list.
 
         Raises:
-            InputError: A prompt without a known word, or an option out of range.
+            InputError: A prompt without a known word or too long, an option of the wrong type or
+                out of range, options that exclude each other.
         """
-        from jog3r.routes.text_to_video import SamplingOptions, text_to_video
+        from jog3r.routes.text_to_video import text_to_video
         from jog3r.routes.text_to_video_and_cameras import text_to_video_and_cameras
 
-        prompts, seeds, single = _pair_up(prompt, seed)
-        frames = self.config.num_frames if num_frames is None else num_frames
         options = SamplingOptions(
             negative_prompt=negative_prompt,
             guidance_scale=guidance_scale,
             steps=num_inference_steps,
-            frames=frames,
+            frames=self.config.num_frames if num_frames is None else num_frames,
             callback=callback,
             progress=progress,
         )
+        prompts, seeds = pair_up(prompt, seed)
         if cameras:
-            made = text_to_video_and_cameras(self, prompts, seeds, options, regularisers)
+            made = text_to_video_and_cameras(
+                self, prompts, seeds, options, regularisers=regularisers
+            )
         elif regularisers is not None:
             raise InputError(
-                "regularisers: expected None without cameras=True, got weights; set cameras=True or leave them out"
+                "regularisers: expected None without cameras=True, got weights; set cameras=True or"
+                " leave them out"
             )
         else:
             made = text_to_video(self, prompts, seeds, options)
-        return made[0] if single else made
+        # Plain numbers and strings in, one result out.
+        return made[0] if isinstance(prompt, str) and not isinstance(seed, Sequence) else made
 
     def reconstruct(
         self,
@@ -197,14 +251,15 @@ class JOG3R(nn.Module):
         regularisers: "Regularisers | None" = None,
         progress: bool = True,
     ) -> "Reconstruction":
-        """Video to cameras (V2C): cameras, depth, confidences and points of a video.
+        """Find the cameras, depth, confidences and points of a video (V2C).
 
         Args:
-            video: A video file, a folder of images, a `Video`, a uint8 array or tensor `(T, H, W, 3)`, or a float tensor
-                `(T, 3, H, W)` in [-1, 1].
-            K: Known intrinsics in pixels of the input, `(3, 3)` or `(T, 3, 3)`; estimated otherwise.
+            video: A video file, a folder of images, a `Video`, a uint8 array or tensor
+                `(T, H, W, 3)`, or a float array or tensor `(T, 3, H, W)` in [-1, 1].
+            K: Known intrinsics [px] of the input, `(3, 3)`, or `(T, 3, 3)` for the frames that
+                `stride` and `max_frames` leave; None to have them estimated.
             stride: Take every stride-th frame.
-            max_frames: Take at most so many frames from the start (after the stride); null for all.
+            max_frames: Take at most so many frames, from the start, after the stride; None for all.
             seed: Of the little noise that reconstruction adds.
             regularisers: Weights of the alignment's temporal terms.
             progress: Whether to show a progress bar.
@@ -213,8 +268,8 @@ class JOG3R(nn.Module):
             A Reconstruction in the pixels of the input; the world is the camera of the first frame.
 
         Raises:
-            InputError: A wrong shape or dtype, NaN, or a single frame.
-            FileError: A missing or corrupt file.
+            InputError: A wrong shape or dtype, NaN, a single frame, K that does not fit.
+            FileError: A missing or corrupt file, an empty folder, images of several sizes.
         """
         from jog3r.routes.video_to_cameras import video_to_cameras
 
@@ -224,91 +279,57 @@ class JOG3R(nn.Module):
             K=K,
             stride=stride,
             max_frames=max_frames,
-            seed=seed,
+            seed=whole_number("seed", seed),
             regularisers=regularisers,
             progress=progress,
         )
 
     def summary(self) -> str:
-        """What is inside, for people: parts, parameters, sizes, licence."""
-        parts = {
-            "autoencoder": self.autoencoder,
-            "text encoder": self.text_encoder,
-            "backbone": self.network.backbone,
+        """Describe parts, parameters, sizes and licence, for people."""
+        backbone: Any = self.network.backbone  # its config is the backbone's own
+        counts = {
+            "autoencoder": _parameters(self.autoencoder),
+            "text encoder": _parameters(self.text_encoder),
+            "backbone": _parameters(backbone),
+            "pointmap head": _parameters(self.network) - _parameters(backbone),
+            "all": _parameters(self),
         }
-        count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
-        rows = [(name, count(part)) for name, part in parts.items()]
-        rows.append(("pointmap head", count(self.network) - count(self.network.backbone)))
-        rows.append(("all", count(self)))
         height, width = self.config.image_size
-        lines = [f"{name:<14} {number / 1e6:7.2f} M parameters" for name, number in rows]
-        lines += [
-            f"{'works at':<14} {height}x{width} px, {self.config.num_frames} frames, {self.config.fps:g} frames/s",
-            f"{'tap':<14} block {self.config.network.tap} of {self.network.backbone.config.depth}",  # type: ignore[union-attr]
-            f"{'prediction':<14} {self.schedule.prediction_type}, {self.schedule.steps} DDPM steps",
-            f"{'vocabulary':<14} {len(self.text_encoder.vocabulary())} words",
-            f"{'licence':<14} {self.config.licence}",
-        ]
-        return "\n".join(lines)
+        rows = {name: f"{count / 1e6:7.2f} M parameters" for name, count in counts.items()} | {
+            "works at": f"{height}x{width} px, {self.config.num_frames} frames,"
+            f" {self.config.fps:g} frames/s",
+            "tap": f"block {self.config.network.tap} of {backbone.config.depth}",
+            "prediction": f"{self.schedule.prediction_type}, {self.schedule.steps} DDPM steps",
+            "vocabulary": f"{len(self.text_encoder.vocabulary())} words",
+            "licence": self.config.licence,
+        }
+        return "\n".join(f"{name:<14} {text}" for name, text in rows.items())
 
 
-def _pair_up(
-    prompt: str | Sequence[str], seed: int | Sequence[int]
-) -> tuple[list[str], list[int], bool]:
-    """Prompts and seeds of equal length, and whether one sample was asked for."""
-    single = isinstance(prompt, str) and isinstance(seed, int)
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    seeds = [seed] if isinstance(seed, int) else list(seed)
-    if len(prompts) == 1:
-        prompts = prompts * len(seeds)
-    elif len(seeds) == 1:
-        seeds = [seeds[0] + i for i in range(len(prompts))]
-    if not prompts or len(prompts) != len(seeds):
-        raise InputError(
-            f"seed: expected one number or one per prompt, got {len(prompts)} prompts and {len(seeds)} seeds; give equally many"
-        )
-    return prompts, seeds, single
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _find(name: str | Path) -> Path:
-    """The folder behind a name, a path or a hub id."""
-    if str(name) in EMBEDDED:
-        return Path(str(resources.files("jog3r") / "weights" / str(name)))
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
-    if (
-        folder.suffix
-        or folder.is_absolute()
-        or str(name).count("/") != 1
-        or str(name).startswith(".")
-    ):
-        raise FileError(
-            f"model: expected one of {list(EMBEDDED)}, a model folder or a hub id 'owner/name', got {name}; check the path"
-        )
-    from huggingface_hub import snapshot_download
-
+def _device(name: str | torch.device) -> torch.device:
     try:
-        return Path(
-            snapshot_download(
-                str(name),
-                allow_patterns=[CONFIG_FILE, "*.safetensors", TOKENIZER_FILE, "README.md"],
-            )
-        )
-    except Exception as error:
-        raise FileError(
-            f"model: expected a folder or a reachable hub id, got {name} ({type(error).__name__}); check the name and the connection"
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch raises either, with many lines
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device: expected one that torch can use, got {str(name)!r} ({reason}); use 'cpu'"
         ) from error
 
 
-def _read_config(file: Path, cls: type[JOG3R.Config]) -> JOG3R.Config:
+def _read_config(file: Path) -> JOG3R.Config:
     if not file.is_file():
         raise FileError(
-            f"{file}: expected a model folder with {CONFIG_FILE}, {WEIGHTS_FILE}, {TOKENIZER_FILE}, got no such file; check the path"
+            f"{file}: expected a model folder with {CONFIG_FILE}, {WEIGHTS_FILE} and"
+            f" {TOKENIZER_FILE}, got no such file; check the path"
         )
     try:
-        return from_plain(cls, json.loads(file.read_text()), file.name)
+        return from_plain(JOG3R.Config, json.loads(file.read_text("utf-8")), file.name)
     except (ValueError, TypeError) as error:
         raise FileError(
-            f"{file}: expected a jog3r config, got something else ({error}); copy the model folder again"
+            f"{file}: expected a jog3r config, got something else ({error}); copy the model folder"
+            " again"
         ) from error

@@ -2,7 +2,8 @@
 
 Knows tensors only. Generation runs the whole backbone; reconstruction stops at the tap.
 
-Source: JOG3R (Huang et al. 2025), section 3; the linear between backbone and decoder is the decoder's own first layer.
+Source: JOG3R (Huang et al. 2025), section 3; the linear between backbone and decoder is the
+decoder's own first layer.
 """
 
 from dataclasses import dataclass, field
@@ -22,19 +23,19 @@ from jog3r.heads.pair_decoder import PairDecoder
 
 @dataclass(frozen=True)
 class PairPrediction:
-    """Pointmaps of pairs (first, second), both in the camera frame of the first.
+    """Pointmaps of P pairs (first, second), both in the camera frame of the first.
 
     Attributes:
-        points_1: `(B, P, H, W, 3)` of the pair's first frame.
-        points_2: `(B, P, H, W, 3)` of its second frame.
-        confidence_1: `(B, P, H, W)`, above 1.
-        confidence_2: likewise.
+        points_1: Of the pair's first frame, up to one scale per pair.
+        points_2: Of its second frame, at the same scale.
+        confidence_1: At least 1.
+        confidence_2: Likewise.
     """
 
-    points_1: Tensor
-    points_2: Tensor
-    confidence_1: Tensor
-    confidence_2: Tensor
+    points_1: Float[Tensor, "b p h w 3"]
+    points_2: Float[Tensor, "b p h w 3"]
+    confidence_1: Float[Tensor, "b p h w"]
+    confidence_2: Float[Tensor, "b p h w"]
 
 
 class StitchedModel(nn.Module):
@@ -67,14 +68,14 @@ class StitchedModel(nn.Module):
             return StitchedModel(self)
 
     def __init__(self, config: Config) -> None:
-        """Build from plain values."""
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone, config.backbone_config)
-        width = self.backbone.config.hidden_size  # type: ignore[union-attr]
-        self.tap_norm = nn.LayerNorm(width)  # type: ignore[arg-type]
+        # Any: nn.Module hides from type checkers what a module holds.
+        of_backbone: Any = self.backbone.config
+        self.tap_norm = nn.LayerNorm(of_backbone.hidden_size)
         self.decoder = PairDecoder.Config(
-            in_width=width,  # type: ignore[arg-type]
+            in_width=of_backbone.hidden_size,
             width=config.decoder_width,
             depth=config.decoder_depth,
             num_heads=config.decoder_heads,
@@ -89,7 +90,7 @@ class StitchedModel(nn.Module):
         text: Float[Tensor, "b l e"],
         text_mask: Bool[Tensor, "b l"],
     ) -> BackboneOutput:
-        """Predict for one sampling step; the tap's tokens come along."""
+        """Run one sampling step's prediction; the tap's tokens come along."""
         return self.backbone(latents, timestep, text, text_mask, taps=(self.config.tap,))
 
     def tokens(
@@ -99,7 +100,7 @@ class StitchedModel(nn.Module):
         text: Float[Tensor, "b l e"],
         text_mask: Bool[Tensor, "b l"],
     ) -> Float[Tensor, "b t s d"]:
-        """Tokens at the tap; the blocks behind it do not run."""
+        """Give the tokens at the tap; the blocks behind it do not run."""
         tap = self.config.tap
         return self.backbone(latents, timestep, text, text_mask, taps=(tap,), until=tap).taps[tap]
 
@@ -109,9 +110,10 @@ class StitchedModel(nn.Module):
         timestep: Float[Tensor, " b"],
         text: Float[Tensor, "b l e"],
         text_mask: Bool[Tensor, "b l"],
+        *,
         reconstructed: int,
     ) -> tuple[Tensor, Tensor]:
-        """One batched pass in which the last `reconstructed` samples stop at the tap.
+        """Run one batched pass in which the last `reconstructed` samples stop at the tap.
 
         Returns:
             Prediction of the first samples, tokens of the last ones.
@@ -138,7 +140,8 @@ class StitchedModel(nn.Module):
         B, _, S, D = tokens.shape
         if grid[0] * grid[1] != S:
             raise InputError(
-                f"grid: expected rows x columns = {S} tokens, got {grid}; pass the backbone's token grid"
+                f"grid: expected rows x columns = {S} tokens, got {grid}; pass the backbone's token"
+                " grid"
             )
         tokens = self.tap_norm(tokens)
         P = partners.shape[1]
@@ -147,7 +150,5 @@ class StitchedModel(nn.Module):
         decoded_1, decoded_2 = self.decoder(first, rearrange(second, "b p s d -> (b p) s d"), grid)
         points_1, confidence_1 = self.head_1(decoded_1, grid)
         points_2, confidence_2 = self.head_2(decoded_2, grid)
-        split = lambda x: x.unflatten(0, (B, P))  # noqa: E731
-        return PairPrediction(
-            split(points_1), split(points_2), split(confidence_1), split(confidence_2)
-        )
+        maps = (points_1, points_2, confidence_1, confidence_2)
+        return PairPrediction(*(x.unflatten(0, (B, P)) for x in maps))

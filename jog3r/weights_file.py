@@ -1,59 +1,62 @@
-"""Weights <-> one safetensors file, checked before anything is changed."""
+"""A model's folder and its weights in safetensors, checked before anything is changed."""
 
+from importlib import resources
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from jog3r.errors import FileError, SaveError
+from jog3r.errors import FileError
+
+# Models that ship inside the package.
+EMBEDDED = ("tiny",)
+CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.json"
 
 
-def write_weights(module: nn.Module, file: Path, dtype: torch.dtype) -> None:
-    """Write the state dict, floating tensors in `dtype`, through a temporary file.
+def find_model(name: str | Path) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        name: A model that ships with the package, a folder, or a Hugging Face Hub id, which is
+            downloaded. A `Path` is never taken for a hub id.
 
     Raises:
-        SaveError: The file cannot be written; an existing one is left as it was.
+        FileError: No such folder, or a hub id that cannot be reached.
     """
-    from safetensors.torch import save_file
+    if str(name) in EMBEDDED:
+        return Path(str(resources.files("jog3r") / "weights" / str(name)))
+    if Path(name).is_dir():
+        return Path(name)
+    owner, _, model = str(name).partition("/")
+    if isinstance(name, Path) or not owner.strip(".") or not model or "/" in model:
+        raise FileError(
+            f"model: expected one of {list(EMBEDDED)}, a model folder or a hub id 'owner/name', got"
+            f" {name}; check the path"
+        )
+    return _download(str(name))
 
-    # T5 keeps its word embedding under two names; one is enough.
+
+def weights_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
+    """Give the state dict as the content of a safetensors file, floating tensors in `dtype`."""
+    from safetensors.torch import save
+
     aliases = _aliases(module)
-    state = {name: tensor for name, tensor in module.state_dict().items() if name not in aliases}
-    unique = {
-        name: (t.to(dtype) if t.is_floating_point() else t).contiguous().cpu()
-        for name, t in state.items()
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
+        for name, tensor in module.state_dict().items()
+        if name not in aliases
     }
-    temporary = file.with_name(file.name + ".part")
-    try:
-        save_file(unique, temporary)
-        temporary.replace(file)
-    except Exception as error:
-        temporary.unlink(missing_ok=True)
-        raise SaveError(
-            f"{file}: expected to write {len(unique)} tensors, got {error}; free some space or choose another folder"
-        ) from error
+    return save(state)
 
 
 def read_weights(module: nn.Module, file: Path) -> None:
     """Load a file strictly into a module, in the module's own dtype.
 
     Raises:
-        FileError: The file is missing, truncated or not safetensors, or its names or shapes do not fit. The module is
-            left as it was.
+        FileError: The file is missing, truncated or not safetensors, or its names or shapes do not
+            fit. The module is left as it was.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise FileError(
-            f"{file}: expected a weights file, got nothing; the model folder is incomplete, copy it again"
-        )
-    try:
-        state = load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FileError(
-            f"{file}: expected a safetensors file, got a truncated or foreign one ({error}); copy it again"
-        ) from error
+    state = _read(file)
     wanted = module.state_dict()
     for alias, name in _aliases(module).items():
         if name in state:
@@ -61,21 +64,57 @@ def read_weights(module: nn.Module, file: Path) -> None:
     missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
     if missing or extra:
         raise FileError(
-            f"{file}: expected the {len(wanted)} tensors of this model, got {len(missing)} missing {missing[:3]} and "
-            f"{len(extra)} unknown {extra[:3]}; the weights belong to another model"
+            f"{file}: expected the {len(wanted)} tensors of this model, got {len(missing)} missing"
+            f" {missing[:3]} and {len(extra)} unknown {extra[:3]}; the weights belong to another"
+            " model"
         )
     wrong = [name for name, tensor in state.items() if tensor.shape != wanted[name].shape]
     if wrong:
         name = wrong[0]
         raise FileError(
-            f"{file}: expected {name} of shape {tuple(wanted[name].shape)}, got {tuple(state[name].shape)} "
-            f"({len(wrong)} tensors differ); the weights belong to another config"
+            f"{file}: expected {name} of shape {tuple(wanted[name].shape)}, got"
+            f" {tuple(state[name].shape)} ({len(wrong)} tensors differ); the weights belong to"
+            " another config"
         )
     module.load_state_dict(state)
 
 
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, "README.md"]
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+    except Exception as error:  # of the network, of the hub, of its client: many kinds
+        raise FileError(
+            f"model: expected a folder or a reachable hub id, got {hub_id}"
+            f" ({type(error).__name__}); check the name and the connection"
+        ) from error
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise FileError(
+            f"{file}: expected a weights file, got nothing; the model folder is incomplete, copy"
+            " it again"
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(
+            f"{file}: expected a safetensors file, got a truncated or foreign one ({error}); copy"
+            " it again"
+        ) from error
+
+
 def _aliases(module: nn.Module) -> dict[str, str]:
-    """State-dict names that share a tensor with an earlier name -> that name."""
+    """Map state-dict names that share a tensor with an earlier name to that name.
+
+    T5 keeps its word embedding under two names; a file holds it once.
+    """
     first: dict[int, str] = {}
     aliases = {}
     for name, tensor in module.state_dict(keep_vars=True).items():

@@ -8,8 +8,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from jog3r.errors import InputError
+
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 
 NARROW = -8.0
@@ -17,11 +19,13 @@ NARROW = -8.0
 
 
 class FrameAutoencoder(nn.Module):
-    """The Stable Diffusion kind of autoencoder, applied to every frame on its own as Open-Sora 1.0 does.
+    """The Stable Diffusion kind of autoencoder, on every frame by itself as in Open-Sora 1.0.
 
     Attributes:
         vae: diffusers' AutoencoderKL; its state-dict names are kept.
         factor: How many pixels one latent spans per axis.
+        scale: What each channel of latents is multiplied by, `(C, 1, 1)`; AutoencoderKL itself
+            never scales.
     """
 
     @dataclass(kw_only=True, frozen=True)
@@ -29,13 +33,14 @@ class FrameAutoencoder(nn.Module):
         """Plain values of AutoencoderKL.
 
         Args:
-            block_out_channels: Width of each resolution; every step but the last halves the resolution.
+            block_out_channels: Width of each resolution; every one but the last is halved.
             layers_per_block: Residual layers per resolution.
             latent_channels: Channels of a latent.
-            norm_groups: Groups of the group normalisations. With one group the ratio of channels survives,
-                so small networks keep track of hues.
+            norm_groups: Groups of the group normalisations. With one group the ratio of channels
+                survives, so small networks keep track of hues.
             attention: Whether the middle block has self-attention.
-            scaling_factor: What latents are multiplied by before training; stage one measures it per channel.
+            scaling_factor: What latents are multiplied by before training; stage one measures it
+                per channel.
         """
 
         block_out_channels: tuple[int, ...] = (16, 32, 64)
@@ -49,65 +54,84 @@ class FrameAutoencoder(nn.Module):
             """Make the autoencoder with fresh weights."""
             return FrameAutoencoder(self)
 
+    scale: Tensor
+
     def __init__(self, config: Config) -> None:
-        """Build from plain values."""
         super().__init__()
         self.config = config
         self.factor = 2 ** (len(config.block_out_channels) - 1)
-        self.vae = _autoencoder_kl(config).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+        self.vae = _autoencoder_kl(config)
+        self.to(memory_format=torch.channels_last)
+        assert self.vae.quant_conv is not None  # as AutoencoderKL is built by default
+        assert self.vae.quant_conv.bias is not None
         # The posterior starts narrow: with unit noise a small network leaves whole hues unused.
-        nn.init.constant_(self.vae.quant_conv.bias[config.latent_channels :], NARROW)  # type: ignore[union-attr,index]
-        # What AutoencoderKL needs to be told from outside: it never scales by itself.
+        nn.init.constant_(self.vae.quant_conv.bias[config.latent_channels :], NARROW)
         scale = torch.full((config.latent_channels, 1, 1), config.scaling_factor)
         self.register_buffer("scale", scale)
 
     def forward(
         self, frames: Float[Tensor, "n 3 h w"], noise: Float[Tensor, "n c lh lw"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One training pass: frames -> reconstruction, mean and log-variance of the latents (unscaled)."""
-        posterior = self.vae.encode(
-            frames.contiguous(memory_format=torch.channels_last)
-        ).latent_dist  # type: ignore[union-attr]
+    ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n c lh lw"], Float[Tensor, "n c lh lw"]]:
+        """Encode, draw latents with the given unit noise, decode: one training pass.
+
+        Returns:
+            Reconstruction, and mean and log-variance of the unscaled latents.
+        """
+        posterior = self.vae.encode(_channels_last(frames)).latent_dist
         latents = posterior.mean + torch.exp(0.5 * posterior.logvar) * noise
-        return self.vae.decode(latents).sample, posterior.mean, posterior.logvar  # type: ignore[union-attr]
+        return self.vae.decode(latents).sample, posterior.mean, posterior.logvar
 
     def encode(
-        self, video: Float[Tensor, "b t 3 h w"], chunk: int = 64
+        self, video: Float[Tensor, "b t 3 h w"], *, chunk: int = 64
     ) -> Float[Tensor, "b c t lh lw"]:
-        """Video in [-1, 1], `(B, T, 3, H, W)`, to scaled latents (the posterior's mean, so nothing is random).
+        """Turn video into scaled latents: the posterior's mean, so nothing is random.
 
         Args:
-            video: Frames whose height and width are multiples of `factor`.
+            video: In [-1, 1]; height and width are multiples of `factor`.
             chunk: Frames per pass; bounds the memory.
+
+        Raises:
+            InputError: Height or width is no multiple of `factor`.
         """
-        frames = rearrange(video, "b t c h w -> (b t) c h w").contiguous(
-            memory_format=torch.channels_last
-        )
-        parts = [self.vae.encode(part).latent_dist.mean for part in frames.split(chunk)]  # type: ignore[union-attr]
-        return rearrange(
-            torch.cat(parts).float() * self.scale, "(b t) c h w -> b c t h w", b=video.shape[0]
-        )
+        if video.shape[-2] % self.factor or video.shape[-1] % self.factor:
+            raise InputError(
+                f"video: expected height and width in multiples of {self.factor} px,"
+                f" got {tuple(video.shape)}; resize or crop it first"
+            )
+        frames = _channels_last(rearrange(video, "b t c h w -> (b t) c h w"))
+        parts = [self.vae.encode(part).latent_dist.mean for part in frames.split(chunk)]
+        latents = torch.cat(parts).float() * self.scale
+        return rearrange(latents, "(b t) c h w -> b c t h w", b=len(video))
 
     def decode(
-        self, latents: Float[Tensor, "b c t lh lw"], chunk: int = 32
+        self, latents: Float[Tensor, "b c t lh lw"], *, chunk: int = 32
     ) -> Float[Tensor, "b t 3 h w"]:
-        """Scaled latents to video `(B, T, 3, H, W)`, cut to [-1, 1]; `chunk` frames per pass."""
-        flat = rearrange(latents, "b c t h w -> (b t) c h w") / self.scale
-        flat = flat.contiguous(memory_format=torch.channels_last)
-        parts = [self.vae.decode(part).sample.float() for part in flat.split(chunk)]  # type: ignore[union-attr]
-        return rearrange(
-            torch.cat(parts).clamp(-1.0, 1.0), "(b t) c h w -> b t c h w", b=latents.shape[0]
-        )
+        """Turn scaled latents into video, cut to [-1, 1].
+
+        Args:
+            latents: As `encode` gives them.
+            chunk: Frames per pass; bounds the memory.
+        """
+        frames = _channels_last(rearrange(latents, "b c t h w -> (b t) c h w") / self.scale)
+        parts = [self.vae.decode(part).sample.float() for part in frames.split(chunk)]
+        video = torch.cat(parts).clamp(-1.0, 1.0)
+        return rearrange(video, "(b t) c h w -> b t c h w", b=len(latents))
+
+
+def _channels_last(frames: Tensor) -> Tensor:
+    # Convolutions on a CPU are quicker in this order.
+    return frames.contiguous(memory_format=torch.channels_last)
 
 
 def _autoencoder_kl(config: FrameAutoencoder.Config) -> "AutoencoderKL":
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     steps = len(config.block_out_channels)
+    # diffusers annotates these three as tuples of one; any length is meant.
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * steps,
-        up_block_types=("UpDecoderBlock2D",) * steps,
-        block_out_channels=config.block_out_channels,
+        down_block_types=("DownEncoderBlock2D",) * steps,  # type: ignore[arg-type]
+        up_block_types=("UpDecoderBlock2D",) * steps,  # type: ignore[arg-type]
+        block_out_channels=config.block_out_channels,  # type: ignore[arg-type]
         layers_per_block=config.layers_per_block,
         latent_channels=config.latent_channels,
         norm_num_groups=config.norm_groups,

@@ -46,16 +46,18 @@ class TextEncoder(nn.Module):
         max_tokens: int = 48
 
     def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
-        """Build with fresh weights around a tokenizer."""
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         self.t5 = _t5_encoder(config, tokenizer.get_vocab_size())
 
     def forward(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "b l e"], Bool[Tensor, "b l"]]:
-        """Features of a batch of prompts and a mask that is True at their tokens.
+        """Encode a batch of prompts.
+
+        Returns:
+            Features, and a mask that is True at the tokens of each prompt.
 
         Raises:
-            InputError: A prompt is longer than `max_tokens`.
+            InputError: A prompt is not a string or is too long.
         """
         rows = [self.token_ids(prompt) for prompt in prompts]
         length = max(len(row) for row in rows)
@@ -66,7 +68,7 @@ class TextEncoder(nn.Module):
         return self.t5(input_ids=ids, attention_mask=mask.long()).last_hidden_state, mask
 
     def token_ids(self, prompt: str) -> list[int]:
-        """Token numbers of a prompt, the end token last.
+        """Number the tokens of a prompt, the end token last.
 
         Raises:
             InputError: The prompt is not a string or is too long.
@@ -76,61 +78,61 @@ class TextEncoder(nn.Module):
         ids = [*self.tokenizer.encode(prompt).ids, self.tokenizer.token_to_id(END)]
         if len(ids) > self.config.max_tokens:
             raise InputError(
-                f"prompt: expected at most {self.config.max_tokens - 1} words, got {len(ids) - 1}; shorten it"
+                f"prompt: expected at most {self.config.max_tokens - 1} words and punctuation"
+                f" marks, got {len(ids) - 1}; shorten it"
             )
         return ids
 
-    def unknown_words(self, prompt: str) -> list[str]:
-        """Words that the tokenizer does not know, in order and without repeats."""
-        encoding = self.tokenizer.encode(prompt)
-        unknown = self.tokenizer.token_to_id(UNKNOWN)
-        spans = [
-            span
-            for number, span in zip(encoding.ids, encoding.offsets, strict=True)
-            if number == unknown
-        ]
-        return list(dict.fromkeys(prompt[a:b].lower() for a, b in spans))
-
     def check_prompt(self, prompt: str) -> None:
-        """Refuse a prompt of which nothing is understood; report the words that are not.
+        """Refuse a prompt of which nothing is understood; name words that are not in a warning.
+
+        The empty prompt stands for "anything" and passes.
 
         Raises:
-            InputError: No word of the prompt is known, or it is too long.
+            InputError: The prompt is not a string, is too long, or has no known word.
         """
         self.token_ids(prompt)
         unknown = self.unknown_words(prompt)
-        if unknown and not any(word not in unknown for word in self.words(prompt)):
+        if prompt.strip() and not any(known for _, known in self._words(prompt)):
             raise InputError(
-                f"prompt: expected words the model knows, got only unknown ones ({', '.join(unknown)}); "
-                "model.text_encoder.vocabulary() lists the known ones"
+                f"prompt: expected words that the model knows, got none in {prompt!r};"
+                " model.text_encoder.vocabulary() lists them"
             )
         if unknown:
-            logger.warning(
-                "prompt: %s unknown to this model and ignored: %s",
-                "word" if len(unknown) == 1 else "words",
-                ", ".join(unknown),
-            )
+            kind = "word" if len(unknown) == 1 else "words"
+            logger.warning("prompt: %s unknown to this model: %s", kind, ", ".join(unknown))
 
-    def words(self, prompt: str) -> list[str]:
-        """The prompt as the tokenizer splits it, punctuation left out."""
-        encoding = self.tokenizer.encode(prompt)
-        return [
-            word
-            for word in (prompt[a:b].lower() for a, b in encoding.offsets)
-            if any(c.isalnum() for c in word)
-        ]
+    def unknown_words(self, prompt: str) -> list[str]:
+        """List the words that the tokenizer does not know, in order and without repeats."""
+        return list(dict.fromkeys(word for word, known in self._words(prompt) if not known))
 
     def vocabulary(self) -> list[str]:
-        """Every word the model knows, sorted."""
+        """List every word that the model knows, sorted."""
         return sorted(word for word in self.tokenizer.get_vocab() if word[0].isalnum())
+
+    def _words(self, prompt: str) -> list[tuple[str, bool]]:
+        """Split a prompt into words, and say which are known; punctuation is left out."""
+        encoding = self.tokenizer.encode(prompt)
+        unknown = self.tokenizer.token_to_id(UNKNOWN)
+        pieces = [
+            (prompt[start:end].lower(), number != unknown)
+            for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
+        return [(word, known) for word, known in pieces if any(map(str.isalnum, word))]
 
 
 def word_tokenizer(words: Sequence[str]) -> "Tokenizer":
-    """A tokenizer that knows exactly these words."""
+    """Make a tokenizer that knows exactly these words, each a word or a punctuation mark.
+
+    Example:
+        >>> word_tokenizer(["red", "sphere", ","]).encode("Red, blue sphere").tokens
+        ['red', ',', '<unk>', 'sphere']
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     vocabulary = {word: i for i, word in enumerate([PAD, END, UNKNOWN, *sorted(set(words))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    # The stubs of tokenizers know these two properties as read-only.
     tokenizer.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     return tokenizer
@@ -146,18 +148,21 @@ def load_tokenizer(file: Path) -> "Tokenizer":
 
     if not file.is_file():
         raise FileError(
-            f"{file}: expected a tokenizer file, got nothing; the model folder is incomplete, copy it again"
+            f"{file}: expected a tokenizer file, got nothing; the model folder is incomplete,"
+            " copy it again"
         )
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exception
         raise FileError(
-            f"{file}: expected a tokenizer file, got something else ({error}); copy the model folder again"
+            f"{file}: expected a tokenizer file, got something else ({error}); copy the model"
+            " folder again"
         ) from error
     missing = [token for token in (PAD, END, UNKNOWN) if tokenizer.token_to_id(token) is None]
     if missing:
         raise FileError(
-            f"{file}: expected the tokens {PAD} {END} {UNKNOWN}, got none of {missing}; it belongs to another model"
+            f"{file}: expected the tokens {PAD} {END} {UNKNOWN}, got none of {missing}; it belongs"
+            " to another model"
         )
     return tokenizer
 

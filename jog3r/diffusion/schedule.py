@@ -1,19 +1,21 @@
-"""The noise schedule of a checkpoint: diffusers' schedulers behind the few calls that jog3r needs."""
+"""The noise schedule of a checkpoint: diffusers' schedulers behind the few calls jog3r needs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from jog3r.errors import InputError
 from jog3r.losses.generation import PredictionType
 
 if TYPE_CHECKING:
-    from diffusers import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-# Low-noise ranges of reconstruction, in timesteps of 1000. The paper gives [0, 10] in training and [0, 5] at inference
-# and calls the first 10 % noise, so it counts out of 100.
+# Low-noise timesteps of reconstruction, of 1000. The paper gives [0, 10] in training and [0, 5] at
+# inference and calls the first 10 % noise, so it counts out of 100.
 RECONSTRUCTION_MAX = 100
 RECONSTRUCTION_AT = 20
 
@@ -26,8 +28,12 @@ class NoiseSchedule:
         steps: Training timesteps.
         beta_start: First beta.
         beta_end: Last beta.
-        prediction_type: What the network predicts. With `v_prediction` the mean squared error is that of the noise
-            divided by the signal power alpha-bar (Salimans and Ho 2022), so the early, coarse steps of sampling weigh more.
+        prediction_type: What the network predicts. With `v_prediction` the mean squared error is
+            that of the noise divided by the signal power alpha-bar (Salimans and Ho 2022), so the
+            early, coarse steps of sampling weigh more.
+
+    Raises:
+        InputError: No step, betas that do not lie in (0, 1) in order, or another prediction type.
     """
 
     steps: int = 1000
@@ -35,10 +41,18 @@ class NoiseSchedule:
     beta_end: float = 0.02
     prediction_type: PredictionType = "v_prediction"
 
+    def __post_init__(self) -> None:
+        ordered = 0.0 < self.beta_start <= self.beta_end < 1.0
+        if self.steps < 1 or not ordered or self.prediction_type not in get_args(PredictionType):
+            raise InputError(
+                "schedule: expected steps >= 1, 0 < beta_start <= beta_end < 1 and a"
+                f" prediction_type of {get_args(PredictionType)}, got {self}"
+            )
+
     def levels(
         self, timestep: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """How much signal and how much noise noisy latents hold at a timestep; their squares add up to one."""
+        """Give the share of signal and of noise at a timestep; their squares add up to one."""
         betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
         signal = torch.cumprod(1.0 - betas, dim=0).to(timestep.device, torch.float32)[timestep]
         return signal.sqrt(), (1.0 - signal).sqrt()
@@ -49,13 +63,16 @@ class NoiseSchedule:
         noise: Float[Tensor, "b c t h w"],
         timestep: Int[Tensor, " b"],
     ) -> Float[Tensor, "b c t h w"]:
-        """Noisy latents at a timestep."""
+        """Mix latents with noise as they are at a timestep."""
         signal, level = (value[:, None, None, None, None] for value in self.levels(timestep))
         return signal * latents + level * noise
 
     def sampler(self, steps: int) -> "DPMSolverMultistepScheduler":
-        """Diffusers' DPM-Solver++ (2M) set to this schedule; timesteps are trailing, so the last is 1000 / steps - 1."""
-        from diffusers import DPMSolverMultistepScheduler
+        """Set diffusers' DPM-Solver++ (2M) to this schedule.
+
+        Timesteps are trailing: the first is the noisiest one, the last `self.steps / steps - 1`.
+        """
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
         scheduler = DPMSolverMultistepScheduler(
             num_train_timesteps=self.steps,
@@ -67,3 +84,14 @@ class NoiseSchedule:
         )
         scheduler.set_timesteps(steps)
         return scheduler
+
+
+def unit_noise(shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "b *shape"]:
+    """Draw unit noise on the CPU; each sample's depends on its own seed alone.
+
+    Args:
+        shape: Of one sample.
+        seeds: One per sample.
+    """
+    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn)

@@ -8,28 +8,30 @@ from torch import Tensor
 def autoencoding_loss(
     reconstruction: Float[Tensor, "n 3 h w"],
     frames: Float[Tensor, "n 3 h w"],
+    *,
     mean: Float[Tensor, "n c lh lw"],
     log_variance: Float[Tensor, "n c lh lw"],
-    *,
     square_weight: float = 4.0,
     hue_weight: float = 2.0,
     edge_weight: float = 0.25,
     kl_weight: float = 1e-6,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Squared and absolute error of colours, absolute error of edges, and the KL term of the posterior.
+) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+    """Add up errors of colours, hues and edges, and the KL term of the posterior.
 
-    The squares give early training a steady gradient (absolute errors alone stay flat for long); the differences between
-    neighbours keep edges sharp without a pretrained perceptual network, which the project does not have.
+    The squares give early training a steady gradient (absolute errors alone stay flat for long);
+    the differences between neighbours keep edges sharp without a pretrained perceptual network,
+    which the project does not have.
 
     Args:
         reconstruction: Decoded frames.
         frames: True frames in [-1, 1].
         mean: Posterior mean.
         log_variance: Posterior log-variance.
-        square_weight: Weight of the squared error of colours.
-        hue_weight: Weight of the squared error of red - green and of blue - (red + green) / 2, which
-            plain colour errors learn last and which captions speak of.
-        edge_weight: Weight of the neighbour differences (horizontal and vertical, summed).
+        square_weight: Weight of the squared error of colours; the absolute one has weight 1.
+        hue_weight: Weight of the squared error of red - green and of blue - (red + green) / 2,
+            which plain colour errors learn last and which captions speak of.
+        edge_weight: Weight of the absolute error of neighbour differences (horizontal and vertical,
+            summed).
         kl_weight: Weight of the KL divergence from the unit Gaussian, per latent number.
 
     Returns:

@@ -1,6 +1,6 @@
 """T2V: prompt -> noise -> latents -> video."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,36 +8,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from jog3r.diffusion.schedule import unit_noise
 from jog3r.errors import InputError
+from jog3r.routes.arguments import SamplingOptions
 
 if TYPE_CHECKING:
     from jog3r.model import JOG3R
-    from jog3r.results import Generation
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """How to sample; `JOG3R.generate` explains each."""
-
-    negative_prompt: str
-    guidance_scale: float
-    steps: int
-    frames: int
-    callback: Callable[[int, int, Tensor], Tensor | None] | None
-    progress: bool
-
-    def __post_init__(self) -> None:
-        """Check ranges once, at the boundary."""
-        if not 1 <= self.steps <= 1000:
-            raise InputError(
-                f"num_inference_steps: expected 1 to 1000, got {self.steps}; 20 is usual"
-            )
-        if not 1 <= self.frames <= 256:
-            raise InputError(f"num_frames: expected 1 to 256, got {self.frames}; 16 is usual")
-        if not 1.0 <= self.guidance_scale <= 100.0:
-            raise InputError(
-                f"guidance_scale: expected 1 to 100, got {self.guidance_scale}; 1 switches guidance off"
-            )
+    from jog3r.results import Generation, Video
 
 
 @dataclass(frozen=True)
@@ -46,13 +23,12 @@ class Sample:
 
     Attributes:
         latents: `(B, C, T, h, w)`, clean.
-        tokens: Tokens at the tap in the last step, `(B, T, S, D)`, of the pass without prompt where there was one.
-        timestep: The last step's timestep.
+        tokens: At the tap in the last step, `(B, T, S, D)`; with guidance, of the half that sees
+            the negative prompt, which is empty by default as in reconstruction's training.
     """
 
     latents: Tensor
     tokens: Tensor
-    timestep: int
 
 
 def text_to_video(
@@ -62,10 +38,9 @@ def text_to_video(
     from jog3r.results import Generation
 
     sample = sample_latents(model, prompts, seeds, options)
-    videos = decode(model, sample.latents)
     return [
         Generation(video=video, prompt=prompt, seed=seed)
-        for video, prompt, seed in zip(videos, prompts, seeds, strict=True)
+        for video, prompt, seed in zip(decode(model, sample.latents), prompts, seeds, strict=True)
     ]
 
 
@@ -73,15 +48,20 @@ def text_to_video(
 def sample_latents(
     model: "JOG3R", prompts: Sequence[str], seeds: Sequence[int], options: SamplingOptions
 ) -> Sample:
-    """Denoise from pure noise with classifier-free guidance; the tap of every pass is kept until the next."""
-    for prompt in prompts:
-        model.text_encoder.check_prompt(prompt)
+    """Denoise from pure noise, with classifier-free guidance.
+
+    Raises:
+        InputError: A prompt that is too long or without a known word; a callback that returns
+            something else than latents.
+    """
     guided = options.guidance_scale > 1.0
-    texts = [options.negative_prompt] * len(prompts) * guided + list(prompts)
+    texts = [*[options.negative_prompt] * len(prompts), *prompts] if guided else list(prompts)
+    for text in dict.fromkeys(texts):
+        model.text_encoder.check_prompt(text)
     text, text_mask = model.text_encoder(texts)
     latents = initial_noise(model, seeds, options.frames)
+    tokens = torch.empty(0)
     scheduler = model.schedule.sampler(options.steps)
-    tokens = latents
     timesteps = scheduler.timesteps.tolist()
     for index, timestep in enumerate(
         tqdm(timesteps, desc="sampling", disable=not options.progress)
@@ -89,27 +69,27 @@ def sample_latents(
         batch = torch.cat([latents, latents]) if guided else latents
         times = torch.full((len(batch),), float(timestep), device=model.device)
         out = model.network(batch, times, text, text_mask)
+        # Some backbones predict a variance behind the mean.
         prediction = out.prediction[:, : latents.shape[1]]
         if guided:
             without, with_prompt = prediction.chunk(2)
             prediction = without + options.guidance_scale * (with_prompt - without)
         tokens = out.taps[model.config.network.tap][: len(latents)]
-        latents = scheduler.step(prediction, timestep, latents).prev_sample
+        latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
         latents = _call_back(options, index, timestep, latents)
-    return Sample(latents, tokens, timesteps[-1])
+    return Sample(latents, tokens)
 
 
 def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:
-    """Unit noise `(B, C, T, h, w)`; each sample's depends on its own seed alone."""
+    """Draw unit noise `(B, C, T, h, w)`; each sample's depends on its own seed alone."""
     height, width = (side // model.autoencoder.factor for side in model.config.image_size)
     shape = (model.autoencoder.config.latent_channels, frames, height, width)
-    noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(noise).to(model.device)
+    return unit_noise(shape, seeds).to(model.device)
 
 
 @torch.inference_mode()
-def decode(model: "JOG3R", latents: Tensor) -> "list":
-    """Latents to videos, one sample after the other so that decoding is not the memory peak."""
+def decode(model: "JOG3R", latents: Tensor) -> "list[Video]":
+    """Turn latents into videos, one after the other so that this is not the memory peak."""
     from jog3r.results import Video
 
     return [
@@ -119,14 +99,19 @@ def decode(model: "JOG3R", latents: Tensor) -> "list":
 
 
 def _call_back(options: SamplingOptions, index: int, timestep: int, latents: Tensor) -> Tensor:
-    if options.callback is None:
-        return latents
-    changed = options.callback(index, int(timestep), latents)
+    """Let the user see the latents of a step and change them.
+
+    Raises:
+        InputError: Something else than None or such latents came back.
+    """
+    changed = None if options.callback is None else options.callback(index, timestep, latents)
     if changed is None:
         return latents
-    if not isinstance(changed, Tensor) or changed.shape != latents.shape:
+    fits = isinstance(changed, Tensor) and changed.shape == latents.shape
+    if not fits or not changed.is_floating_point() or not bool(changed.isfinite().all()):
         got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
         raise InputError(
-            f"callback: expected None or latents of shape {tuple(latents.shape)}, got {got}; return the changed latents or nothing"
+            f"callback: expected None or finite latents of shape {tuple(latents.shape)}, got"
+            f" {got}; return the changed latents or nothing"
         )
-    return changed
+    return changed.to(latents)

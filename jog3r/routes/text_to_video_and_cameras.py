@@ -1,11 +1,16 @@
-"""T2V+C: the sampler's own last low-noise step also feeds the head; nothing is encoded or noised again."""
+"""T2V+C: the sampler's own last low-noise step also feeds the head.
 
+Nothing is encoded or noised again.
+"""
+
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import InputError
-from jog3r.routes.text_to_video import SamplingOptions, decode, sample_latents
+from jog3r.routes.arguments import SamplingOptions
+from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_to_cameras import reconstruct_tokens
 
 if TYPE_CHECKING:
@@ -19,31 +24,37 @@ def text_to_video_and_cameras(
     prompts: Sequence[str],
     seeds: Sequence[int],
     options: SamplingOptions,
+    *,
     regularisers: "Regularisers | None",
 ) -> "list[Generation]":
     """Generate videos with cameras, depth and points.
 
     Raises:
-        InputError: A single frame, or so few steps that the last one is outside the low-noise range of the head.
+        InputError: A single frame, or so few steps that the last one is outside the low-noise range
+            of the head; what `sample_latents` refuses.
     """
     from jog3r.results import Generation
 
     if options.frames < 2:
         raise InputError(
-            f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame has no camera path"
+            f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
+            " has no camera path"
         )
-    if model.schedule.steps / options.steps - 1 >= RECONSTRUCTION_MAX:
-        least = model.schedule.steps // RECONSTRUCTION_MAX
+    # The last timestep is steps of training / steps of sampling - 1.
+    least = math.ceil(model.schedule.steps / (RECONSTRUCTION_MAX + 1))
+    if options.steps < least:
         raise InputError(
-            f"num_inference_steps: expected at least {least} with cameras=True, got {options.steps}; the last step is too noisy for the head"
+            f"num_inference_steps: expected at least {least} with cameras=True, got"
+            f" {options.steps}; the last step would be too noisy for the head"
         )
     sample = sample_latents(model, prompts, seeds, options)
-    made = []
-    for i, video in enumerate(decode(model, sample.latents)):
-        reconstruction = reconstruct_tokens(
-            model, sample.tokens[i], video, regularisers=regularisers
+    videos = decode(model, sample.latents)
+    return [
+        Generation(
+            video=video,
+            prompt=prompt,
+            seed=seed,
+            reconstruction=reconstruct_tokens(model, tokens, video, regularisers=regularisers),
         )
-        made.append(
-            Generation(video=video, prompt=prompts[i], seed=seeds[i], reconstruction=reconstruction)
-        )
-    return made
+        for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True)
+    ]

@@ -1,12 +1,15 @@
 """V2C: video -> latents -> a little noise -> tokens at the tap -> pointmaps -> alignment."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from jog3r.diffusion.schedule import RECONSTRUCTION_AT
+from jog3r.diffusion.schedule import RECONSTRUCTION_AT, unit_noise
 from jog3r.errors import InputError
+from jog3r.routes.arguments import known_intrinsics
 
 if TYPE_CHECKING:
     from jog3r.alignment import PairPointmaps, Regularisers
@@ -26,7 +29,12 @@ def video_to_cameras(
     regularisers: "Regularisers | None",
     progress: bool,
 ) -> "Reconstruction":
-    """Reconstruct a video; `JOG3R.reconstruct` explains the arguments."""
+    """Reconstruct a video; `JOG3R.reconstruct` explains the arguments.
+
+    Raises:
+        InputError: What `read_video` refuses, a single frame, K that does not fit.
+        FileError: What `read_video` cannot read.
+    """
     from jog3r.data.fit import resize_and_crop
     from jog3r.data.media import read_video
     from jog3r.results import Video
@@ -36,12 +44,89 @@ def video_to_cameras(
         raise InputError(
             f"video: expected at least 2 frames, got {len(original)}; one frame has no camera path"
         )
-    known = None if K is None else torch.as_tensor(K, dtype=torch.float32)
-    frames, K_network, mapping = resize_and_crop(original.tensor(), known, model.config.image_size)
-    tokens = video_tokens(model, frames[None], [seed])[0]
-    small = Video.from_tensor(frames, fps=original.fps)
-    found = reconstruct_tokens(model, tokens, small, K=K_network, regularisers=regularisers)
+    K_source = known_intrinsics(K, (original.height, original.width), len(original))
+    frames, K, mapping = resize_and_crop(original.tensor(), K_source, model.config.image_size)
+    with tqdm(total=2, desc="reconstructing", disable=not progress) as bar:
+        tokens = video_tokens(model, frames[None], [seed])[0]
+        bar.update()
+        small = Video.from_tensor(frames, fps=original.fps)
+        found = reconstruct_tokens(model, tokens, small, K=K, regularisers=regularisers)
+        bar.update()
     return _in_source_pixels(found, mapping, original)
+
+
+@torch.inference_mode()
+def video_tokens(model: "JOG3R", video: Tensor, seeds: Sequence[int]) -> Tensor:
+    """Give the tokens at the tap `(B, T, S, D)`, at low noise and with the empty prompt.
+
+    Args:
+        model: The model.
+        video: `(B, T, 3, H, W)` in [-1, 1], of the model's size.
+        seeds: Of the noise, one per sample.
+    """
+    latents = model.autoencoder.encode(video.to(model.device))
+    noise = unit_noise(latents.shape[1:], seeds).to(model.device)
+    times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
+    noisy = model.schedule.add_noise(latents, noise, times)
+    text, text_mask = model.text_encoder([""] * len(latents))
+    return model.network.tokens(noisy, times.float(), text, text_mask)
+
+
+@torch.inference_mode()
+def pair_pointmaps(model: "JOG3R", tokens: Tensor, *, chunk: int = 16) -> "PairPointmaps":
+    """Decode the pointmaps of the star graph (0, f) of one video.
+
+    Args:
+        model: The model.
+        tokens: At the tap, `(T, S, D)`.
+        chunk: Pairs per pass; bounds the memory.
+    """
+    from jog3r.alignment import PairPointmaps
+
+    partners = torch.arange(1, len(tokens), device=tokens.device)
+    parts = [
+        model.network.pointmaps(tokens[None], part[None], model.token_grid)
+        for part in partners.split(chunk)
+    ]
+    return PairPointmaps(
+        pairs=torch.stack([torch.zeros_like(partners), partners], dim=1).cpu(),
+        points_i=_joined([part.points_1 for part in parts]),
+        points_j=_joined([part.points_2 for part in parts]),
+        confidence_i=_joined([part.confidence_1 for part in parts]),
+        confidence_j=_joined([part.confidence_2 for part in parts]),
+    )
+
+
+def reconstruct_tokens(
+    model: "JOG3R",
+    tokens: Tensor,
+    video: "Video",
+    *,
+    K: Tensor | None = None,
+    regularisers: "Regularisers | None" = None,
+) -> "Reconstruction":
+    """Align the pointmaps of one video's tokens; the result is in the pixels of the network."""
+    from jog3r.alignment import align
+    from jog3r.results import Cameras, Reconstruction
+
+    aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
+    cameras = Cameras(
+        world_from_camera=aligned.world_from_camera,
+        K=aligned.K,
+        image_size=(video.height, video.width),
+    )
+    return Reconstruction(
+        video=video,
+        cameras=cameras,
+        depth=aligned.depth,
+        confidence=aligned.confidence,
+        scale="relative",
+    )
+
+
+def _joined(maps: list[Tensor]) -> Tensor:
+    """Join the pairs of one video's chunks `(1, P, ...)`."""
+    return torch.cat(maps, dim=1)[0].float().cpu()
 
 
 def _in_source_pixels(
@@ -61,60 +146,4 @@ def _in_source_pixels(
         depth=mapping.depth_to_source(found.depth),
         confidence=mapping.confidence_to_source(found.confidence),
         scale=found.scale,
-    )
-
-
-@torch.inference_mode()
-def video_tokens(model: "JOG3R", video: Tensor, seeds: list[int]) -> Tensor:
-    """Tokens at the tap `(B, T, S, D)` of videos `(B, T, 3, H, W)` in [-1, 1], at low noise and with the empty prompt."""
-    latents = model.autoencoder.encode(video.to(model.device))
-    noise = torch.stack(
-        [
-            torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-            for seed in seeds
-        ]
-    )
-    times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
-    noisy = model.schedule.add_noise(latents, noise.to(model.device), times)
-    text, text_mask = model.text_encoder([""] * len(latents))
-    return model.network.tokens(noisy, times.float(), text, text_mask)
-
-
-@torch.inference_mode()
-def pair_pointmaps(model: "JOG3R", tokens: Tensor) -> "PairPointmaps":
-    """Pointmaps of the star graph (0, f) of one video's tokens `(T, S, D)`."""
-    from jog3r.alignment import PairPointmaps
-
-    partners = torch.arange(1, len(tokens), device=tokens.device)
-    predicted = model.network.pointmaps(tokens[None], partners[None], model.token_grid)
-    pairs = torch.stack([torch.zeros_like(partners), partners], dim=1)
-    parts = (predicted.points_1, predicted.points_2, predicted.confidence_1, predicted.confidence_2)
-    return PairPointmaps(pairs.cpu(), *(part[0].float().cpu() for part in parts))
-
-
-def reconstruct_tokens(
-    model: "JOG3R",
-    tokens: Tensor,
-    video: "Video",
-    *,
-    K: Tensor | None = None,
-    regularisers: "Regularisers | None" = None,
-) -> "Reconstruction":
-    """Align the pointmaps of one video's tokens; the result is in the pixels of the network."""
-    from jog3r.alignment import Regularisers, align
-    from jog3r.results import Cameras, Reconstruction
-
-    pairs = pair_pointmaps(model, tokens)
-    aligned = align(pairs, regularisers=regularisers or Regularisers(), intrinsics=K)
-    cameras = Cameras(
-        world_from_camera=aligned.world_from_camera,
-        K=aligned.K,
-        image_size=(video.height, video.width),
-    )
-    return Reconstruction(
-        video=video,
-        cameras=cameras,
-        depth=aligned.depth,
-        confidence=aligned.confidence,
-        scale="relative",
     )

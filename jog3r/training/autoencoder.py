@@ -9,15 +9,27 @@ from torch import Tensor
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
 from jog3r.training.schedules import optimiser_with_warmup
-from jog3r.training.world_data import frames_of
 
 
 class AutoencoderTraining(pl.LightningModule):
-    """Train a FrameAutoencoder on single frames and, at the end, set its latents to unit variance."""
+    """Train a FrameAutoencoder on single frames and, at the end, set its latents to unit variance.
+
+    Args:
+        autoencoder: Architecture.
+        learning_rate: Peak of AdamW's rate.
+        warmup_steps: Steps of linear rise.
+        decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
+        square_weight: Weight of the squared error.
+        hue_weight: Weight of the squared error of hues.
+        edge_weight: Weight of the differences between neighbouring pixels.
+        kl_weight: Weight of the KL term.
+        seed: Of the posterior's samples.
+    """
 
     def __init__(
         self,
         autoencoder: FrameAutoencoder.Config,
+        *,
         learning_rate: float = 5e-4,
         warmup_steps: int = 100,
         decay_steps: int | None = None,
@@ -27,26 +39,10 @@ class AutoencoderTraining(pl.LightningModule):
         kl_weight: float = 1e-6,
         seed: int = 0,
     ) -> None:
-        """Plain values, as recipes give them.
-
-        Args:
-            autoencoder: Architecture.
-            learning_rate: Peak of AdamW's rate.
-            warmup_steps: Steps of linear rise.
-            decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
-            square_weight: Weight of the squared error.
-            hue_weight: Weight of the squared error of hues.
-            edge_weight: Weight of the differences between neighbouring pixels.
-            kl_weight: Weight of the KL term.
-            seed: Of the posterior's samples.
-        """
         super().__init__()
         self.model = autoencoder.build()
-        self.learning_rate, self.warmup_steps, self.decay_steps = (
-            learning_rate,
-            warmup_steps,
-            decay_steps,
-        )
+        self.learning_rate = learning_rate
+        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.weights = {
             "square_weight": square_weight,
             "hue_weight": hue_weight,
@@ -56,13 +52,29 @@ class AutoencoderTraining(pl.LightningModule):
         self.seed = seed
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One step on all frames of the batch."""
-        loss, parts = self._loss(frames_of(batch), self.seed + self.global_step)
+        """Take one step on all frames of the batch."""
+        loss, parts = self.losses(batch["video"].flatten(0, 1), self.seed + self.global_step)
         self.log_dict({f"train/{name}": value for name, value in parts.items()}, prog_bar=True)
         return loss
 
+    def losses(self, frames: Tensor, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the loss of frames `(N, 3, H, W)`, and its parts.
+
+        Args:
+            frames: In [-1, 1].
+            seed: Of the posterior's sample.
+        """
+        N, _, height, width = frames.shape
+        factor = self.model.factor
+        shape = (N, self.model.config.latent_channels, height // factor, width // factor)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(frames.device)
+        reconstruction, mean, log_variance = self.model(frames, noise)
+        return autoencoding_loss(
+            reconstruction, frames, mean=mean, log_variance=log_variance, **self.weights
+        )
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """PSNR of the reconstruction from the posterior's mean, and the spread of the latents."""
+        """Log the PSNR of the reconstruction from the posterior's mean, and the latents' spread."""
         latents = self.model.encode(batch["video"])
         error = (self.model.decode(latents) - batch["video"]).square().mean()
         self.log_dict(
@@ -73,28 +85,15 @@ class AutoencoderTraining(pl.LightningModule):
     @torch.no_grad()
     def calibrate(self, video: Tensor) -> None:
         """Set the scale so that each channel of this video's latents has unit variance."""
-        scale: Tensor = self.model.scale  # type: ignore[assignment]
-        scale.fill_(1.0)
-        scale.div_(self.model.encode(video).std(dim=(0, 2, 3, 4))[:, None, None])
+        self.model.scale.fill_(1.0)
+        self.model.scale.div_(self.model.encode(video).std(dim=(0, 2, 3, 4))[:, None, None])
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up."""
+        """Give AdamW with warm-up."""
         return optimiser_with_warmup(
             self.model.parameters(),
             self.learning_rate,
-            self.warmup_steps,
-            self.decay_steps,
+            warmup=self.warmup_steps,
+            decay=self.decay_steps,
             weight_decay=0.0,
         )
-
-    def _loss(self, frames: Tensor, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        n, _, height, width = frames.shape
-        shape = (
-            n,
-            self.model.config.latent_channels,
-            height // self.model.factor,
-            width // self.model.factor,
-        )
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(frames.device)
-        reconstruction, mean, log_variance = self.model(frames, noise)
-        return autoencoding_loss(reconstruction, frames, mean, log_variance, **self.weights)

@@ -16,8 +16,8 @@ def main(arguments: Sequence[str]) -> None:
     """Train by a recipe.
 
     Args:
-        arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, and overrides such as
-            `--trainer.max_steps 10`, which apply to every stage that runs.
+        arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, and overrides such
+            as `--trainer.max_steps 10`, which apply to every stage that runs.
 
     Raises:
         FileError: The recipe does not exist or is not YAML with `stages`.
@@ -30,37 +30,44 @@ def main(arguments: Sequence[str]) -> None:
     known, overrides = parser.parse_known_args(list(arguments))
     stages = _stages(known.config)
     if known.stage is not None and known.stage not in stages:
-        raise InputError(f"--stage: expected one of {list(stages)}, got {known.stage}; leave it out to run all")
-    chosen = {known.stage: stages[known.stage]} if known.stage else stages
-    if known.print_config:
-        overrides = [*overrides, "--print_config"]
-    for name, config in chosen.items():
-        print(f"stage {name}", flush=True)  # noqa: T201
-        _run(name, config, overrides)
+        raise InputError(
+            f"--stage: expected one of {list(stages)}, got {known.stage}; leave it out to run all"
+        )
+    for name in stages if known.stage is None else [known.stage]:
+        # A comment, so that printed configs are YAML. noqa: this is the command line.
+        print(f"# stage {name}", flush=True)  # noqa: T201
+        _run(name, stages[name], overrides, print_only=known.print_config)
 
 
 def _stages(recipe: Path) -> dict[str, dict[str, Any]]:
     if not recipe.is_file():
         raise FileError(f"--config: expected a recipe file, got {recipe}; recipes/tiny.yaml is one")
     try:
-        content = yaml.safe_load(recipe.read_text())
+        content = yaml.safe_load(recipe.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(f"{recipe}: expected YAML, got something else ({error}); correct the file") from error
+        raise FileError(
+            f"{recipe}: expected YAML, got something else ({error}); correct the file"
+        ) from error
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict) or not stages:
-        raise FileError(f"{recipe}: expected the key 'stages' with one LightningCLI config per stage, got none; see recipes/tiny.yaml")
+        raise FileError(
+            f"{recipe}: expected the key 'stages' with one LightningCLI config per stage, got none;"
+            " see recipes/tiny.yaml"
+        )
     return stages
 
 
-def _run(name: str, config: dict[str, Any], overrides: Sequence[str]) -> None:
+def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_only: bool) -> None:
     import lightning.pytorch as pl
     from jsonargparse import ArgumentError
     from lightning.pytorch.cli import LightningCLI
 
+    # Rendering processes are counted in the recipe, with the cores there are in mind.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
+        words = ["fit", "--config", str(file), *overrides]
         try:
             LightningCLI(
                 pl.LightningModule,
@@ -70,7 +77,12 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str]) -> None:
                 save_config_kwargs={"overwrite": True},
                 # Errors come as exceptions, not as an exit with a page of usage.
                 parser_kwargs={"exit_on_error": False},
-                args=["fit", "--config", str(file), *overrides],
+                args=[*words, "--print_config"] if print_only else words,
             )
         except ArgumentError as error:
-            raise InputError(f"stage {name}: expected keys and values that its classes take, got: {error}") from error
+            raise InputError(
+                f"stage {name}: expected keys and values that its classes take, got: {error}"
+            ) from error
+        except SystemExit as done:  # how LightningCLI ends after printing
+            if not print_only or done.code:
+                raise

@@ -1,5 +1,7 @@
 """Stage two: generation and reconstruction together, L = L_gen + lambda L_rec."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -20,9 +22,26 @@ from jog3r.training.start import load_start
 class JointTraining(pl.LightningModule):
     """Train a JOG3R on captioned clips with depth and cameras; the autoencoder stays as it is.
 
-    L_gen: the checkpoint's prediction over the full range of t with the real prompt (dropped now and then for guidance).
-    L_rec: confidence-weighted pointmap regression at low noise with the empty prompt. Both halves go through the
-    backbone in one batched call; the reconstruction half leaves it at the tap.
+    L_gen: the checkpoint's prediction over the full range of t with the real prompt (dropped now
+    and then for guidance). L_rec: confidence-weighted pointmap regression at low noise with the
+    empty prompt. Both halves go through the backbone in one batched call; the reconstruction half
+    leaves it at the tap.
+
+    Args:
+        model: Architecture of everything.
+        start: Folder with weights to begin with: an autoencoder, or a whole model to go on from.
+        rec_weight: lambda.
+        pairs_per_clip: Pairs (1, f) sampled from each clip.
+        prompt_dropout: Share of prompts replaced by the empty one in L_gen.
+        max_depth: Points farther than this [m] are not supervised.
+        learning_rate: Peak of AdamW's rate.
+        warmup_steps: Steps of linear rise.
+        decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
+        weight_decay: Of AdamW.
+        seed: Of noise, timesteps, pairs and dropped prompts.
+
+    Raises:
+        FileError: Nothing to start from.
 
     Source: JOG3R section 3.
     """
@@ -31,6 +50,7 @@ class JointTraining(pl.LightningModule):
         self,
         model: JOG3R.Config,
         start: str,
+        *,
         rec_weight: float = 1.0,
         pairs_per_clip: int = 4,
         prompt_dropout: float = 0.1,
@@ -41,102 +61,47 @@ class JointTraining(pl.LightningModule):
         weight_decay: float = 0.01,
         seed: int = 0,
     ) -> None:
-        """Plain values, as recipes give them.
-
-        Args:
-            model: Architecture of everything.
-            start: Folder with weights to begin with: an autoencoder, or a whole model to go on from.
-            rec_weight: lambda.
-            pairs_per_clip: Pairs (1, f) sampled from each clip.
-            prompt_dropout: Share of prompts replaced by the empty one in L_gen.
-            max_depth: Points farther than this [m] are not supervised.
-            learning_rate: Peak of AdamW's rate.
-            warmup_steps: Steps of linear rise.
-            decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
-            weight_decay: Of AdamW.
-            seed: Of noise, timesteps, pairs and dropped prompts.
-        """
         super().__init__()
         self.model = JOG3R(model, word_tokenizer(vocabulary()))
         load_start(self.model, start)
         self.model.autoencoder.requires_grad_(False)
-        self.rec_weight, self.pairs_per_clip, self.prompt_dropout = (
-            rec_weight,
-            pairs_per_clip,
-            prompt_dropout,
-        )
-        self.max_depth, self.seed = max_depth, seed
-        self.learning_rate, self.warmup_steps, self.decay_steps, self.weight_decay = (
-            learning_rate,
-            warmup_steps,
-            decay_steps,
-            weight_decay,
-        )
+        self.rec_weight, self.pairs_per_clip = rec_weight, pairs_per_clip
+        self.prompt_dropout, self.max_depth = prompt_dropout, max_depth
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+        self.seed = seed
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """One step; what is random depends on the seed, the step and the process alone."""
-        generator = torch.Generator().manual_seed(
-            (self.seed << 40) + (self.global_step << 8) + self.global_rank
-        )
-        loss, parts = self.losses(batch, generator)
-        frames = float(batch["video"].shape[1])
-        if "rec" in parts:  # clips of one frame have no pairs
-            self.log_dict(
-                {f"train/{name}": value for name, value in parts.items() if name != "gen"}
-            )
-        self.log_dict(
-            {"train/gen": parts["gen"], "train/loss": loss, "train/frames": frames}, prog_bar=True
-        )
+        """Take one step; what is random depends on the seed, the step and the process alone."""
+        seed = (self.seed << 40) + (self.global_step << 8) + self.global_rank
+        loss, parts = self.losses(batch, torch.Generator().manual_seed(seed))
+        gen = {"train/gen": parts.pop("gen"), "train/loss": loss}
+        self.log_dict({f"train/{name}": value for name, value in parts.items()})
+        self.log_dict(gen | {"train/frames": float(batch["video"].shape[1])}, prog_bar=True)
         return loss
 
     def losses(
         self, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_gen + lambda L_rec of a batch, and the parts.
+        """Give L_gen + lambda L_rec of a batch, and the parts.
+
+        Args:
+            batch: As `jog3r.training.world_data.collate` makes it.
+            generator: Of all that is random.
 
         Returns:
             The loss; `gen`, and for clips of two frames or more `rec`, `distance`, `confidence`.
         """
         with torch.no_grad():
             latents = self.model.autoencoder.encode(batch["video"])
-        B, _, T, _, _ = latents.shape
-        schedule = self.model.schedule
-        rand = lambda *shape: torch.rand(*shape, generator=generator).to(latents.device)  # noqa: E731
-        noise = torch.randn((2, *latents.shape), generator=generator).to(latents.device)
-        t_gen = (rand(B) * schedule.steps).long()
-        t_rec = (rand(B) * (RECONSTRUCTION_MAX + 1)).long()
-        prompts = [
-            caption if keep else ""
-            for caption, keep in zip(
-                batch["caption"], (rand(B) >= self.prompt_dropout).tolist(), strict=True
-            )
-        ]
-        noisy = schedule.add_noise(latents, noise[0], t_gen)
-        if T == 1:
-            text, mask = self.model.text_encoder(prompts)
-            prediction, tokens = (
-                self.model.network(noisy, t_gen.float(), text, mask).prediction,
-                None,
-            )
-        else:
-            text, mask = self.model.text_encoder([*prompts, *[""] * B])
-            both = torch.cat([noisy, schedule.add_noise(latents, noise[1], t_rec)])
-            prediction, tokens = self.model.network.joint(
-                both, torch.cat([t_gen, t_rec]).float(), text, mask, reconstructed=B
-            )
-        signal, level = schedule.levels(t_gen)
-        target = generation_target(
-            latents,
-            noise[0],
-            signal_level=signal,
-            noise_level=level,
-            prediction_type=schedule.prediction_type,
-        )
-        gen = generation_loss(prediction, target)
+        drawn = self._draw(latents, batch["caption"], generator)
+        prediction, tokens = self._predict(latents, drawn)
+        gen = self._generation_loss(latents, drawn, prediction)
         if tokens is None:
             return gen, {"gen": gen.detach()}
-        partners = sample_partners(B, T, self.pairs_per_clip, generator).to(latents.device)
-        rec, details = self.reconstruction_loss(tokens, partners, batch)
+        clips, frames = tokens.shape[:2]
+        partners = sample_partners(clips, frames, self.pairs_per_clip, generator=generator)
+        rec, details = self.reconstruction_loss(tokens, partners.to(tokens.device), batch)
         parts = {
             "gen": gen,
             "rec": rec,
@@ -148,28 +113,34 @@ class JointTraining(pl.LightningModule):
     def reconstruction_loss(
         self, tokens: Tensor, partners: Tensor, batch: dict[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Compare the pointmaps of pairs (0, f) with the truth; both branches are supervised."""
+        """Compare the pointmaps of pairs (0, f) with the truth; both branches are supervised.
+
+        Args:
+            tokens: At the tap, `(B, T, S, D)`.
+            partners: The frames f, `(B, P)`.
+            batch: The true depth and cameras.
+        """
         predicted = self.model.network.pointmaps(tokens, partners, self.model.token_grid)
         depth = batch["depth"]
         # The world of a clip is its first camera, so world points are what both branches predict.
         points = pointmap_from_depth(depth, batch["K"], batch["world_from_camera"])
         valid = (depth > 0.0) & (depth < self.max_depth)
-        rows = torch.arange(len(depth), device=depth.device)[:, None]
+        clips = torch.arange(len(depth), device=depth.device)[:, None]
         first = torch.zeros_like(partners)
-        flat = lambda x: x.flatten(0, 1)  # noqa: E731
-        return pointmap_regression(
-            points_1=flat(predicted.points_1),
-            points_2=flat(predicted.points_2),
-            confidence_1=flat(predicted.confidence_1),
-            confidence_2=flat(predicted.confidence_2),
-            target_points_1=flat(points[rows, first]),
-            target_points_2=flat(points[rows, partners]),
-            valid_1=flat(valid[rows, first]),
-            valid_2=flat(valid[rows, partners]),
-        )
+        by_pair = {
+            "points_1": predicted.points_1,
+            "points_2": predicted.points_2,
+            "confidence_1": predicted.confidence_1,
+            "confidence_2": predicted.confidence_2,
+            "target_points_1": points[clips, first],
+            "target_points_2": points[clips, partners],
+            "valid_1": valid[clips, first],
+            "valid_2": valid[clips, partners],
+        }
+        return pointmap_regression(**{name: x.flatten(0, 1) for name, x in by_pair.items()})
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """The same losses on held-out clips, with the same random numbers every time."""
+        """Log the same losses on held-out clips, with the same random numbers every time."""
         loss, parts = self.losses(batch, torch.Generator().manual_seed(batch_idx))
         self.log_dict(
             {"val/loss": loss, **{f"val/{name}": value for name, value in parts.items()}},
@@ -177,18 +148,77 @@ class JointTraining(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up on everything that trains."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        """Give AdamW with warm-up on everything that trains."""
         return optimiser_with_warmup(
-            trained,
+            [p for p in self.model.parameters() if p.requires_grad],
             self.learning_rate,
-            self.warmup_steps,
-            self.decay_steps,
+            warmup=self.warmup_steps,
+            decay=self.decay_steps,
             weight_decay=self.weight_decay,
         )
 
+    def _draw(
+        self, latents: Tensor, captions: Sequence[str], generator: torch.Generator
+    ) -> "_Draws":
+        """Draw what is random in a step. A change of order here changes every later training."""
+        clips, device = len(latents), latents.device
+        noise = torch.randn((2, *latents.shape), generator=generator).to(device)
+        uniform = [torch.rand(clips, generator=generator).to(device) for _ in range(3)]
+        kept = (uniform[2] >= self.prompt_dropout).tolist()
+        return _Draws(
+            noise=noise,
+            t_gen=(uniform[0] * self.model.schedule.steps).long(),
+            t_rec=(uniform[1] * (RECONSTRUCTION_MAX + 1)).long(),
+            prompts=[text if keep else "" for text, keep in zip(captions, kept, strict=True)],
+        )
 
-def sample_partners(clips: int, frames: int, pairs: int, generator: torch.Generator) -> Tensor:
-    """Draw for each clip the second frames of its pairs, without repeats: `(clips, min(pairs, frames - 1))`."""
+    def _predict(self, latents: Tensor, drawn: "_Draws") -> tuple[Tensor, Tensor | None]:
+        """Run both halves in one call; clips of a single frame have no pairs and no second half."""
+        schedule, network = self.model.schedule, self.model.network
+        noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
+        clips, _, frames = latents.shape[:3]
+        if frames == 1:
+            text, mask = self.model.text_encoder(drawn.prompts)
+            return network(noisy, drawn.t_gen.float(), text, mask).prediction, None
+        text, mask = self.model.text_encoder([*drawn.prompts, *[""] * clips])
+        both = torch.cat([noisy, schedule.add_noise(latents, drawn.noise[1], drawn.t_rec)])
+        times = torch.cat([drawn.t_gen, drawn.t_rec]).float()
+        return network.joint(both, times, text, mask, reconstructed=clips)
+
+    def _generation_loss(self, latents: Tensor, drawn: "_Draws", prediction: Tensor) -> Tensor:
+        signal, level = self.model.schedule.levels(drawn.t_gen)
+        target = generation_target(
+            latents,
+            drawn.noise[0],
+            signal_level=signal,
+            noise_level=level,
+            prediction_type=self.model.schedule.prediction_type,
+        )
+        return generation_loss(prediction, target)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What is random in one step.
+
+    Attributes:
+        noise: `(2, B, C, T, h, w)`, of generation and of reconstruction.
+        t_gen: Timesteps of generation, over the whole range.
+        t_rec: Timesteps of reconstruction, in the low-noise range.
+        prompts: Captions, some of them dropped.
+    """
+
+    noise: Tensor
+    t_gen: Tensor
+    t_rec: Tensor
+    prompts: list[str]
+
+
+def sample_partners(clips: int, frames: int, pairs: int, *, generator: torch.Generator) -> Tensor:
+    """Draw for each clip the second frames of its pairs, without repeats.
+
+    Returns:
+        `(clips, min(pairs, frames - 1))`, from 1 to frames - 1.
+    """
     order = torch.rand(clips, frames - 1, generator=generator).argsort(dim=1)
     return 1 + order[:, :pairs]

@@ -11,12 +11,19 @@ from torch import nn
 def optimiser_with_warmup(
     parameters: Iterable[nn.Parameter],
     rate: float,
+    *,
     warmup: int,
     decay: int | None,
-    *,
-    weight_decay: float = 0.01,
+    weight_decay: float,
 ) -> dict[str, Any]:
-    """AdamW whose rate rises linearly over `warmup` steps, then stays, or follows a half cosine to zero at step `decay`.
+    """Give AdamW and its learning rate over the steps.
+
+    Args:
+        parameters: What is trained.
+        rate: Peak of the learning rate.
+        warmup: Steps over which it rises linearly.
+        decay: Step at which a half cosine reaches zero; None keeps the peak.
+        weight_decay: Of AdamW.
 
     Returns:
         The dictionary that `LightningModule.configure_optimizers` gives.

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jog3r.errors import FileError
-from jog3r.model import JOG3R, WEIGHTS_FILE
-from jog3r.weights_file import read_weights
+from jog3r.model import JOG3R
+from jog3r.weights_file import WEIGHTS_FILE, read_weights
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
 
@@ -13,7 +13,8 @@ def load_start(model: JOG3R, folder: str) -> None:
     """Load a folder written by an earlier stage.
 
     Raises:
-        FileError: The folder holds neither an autoencoder nor a model, or they do not fit the config.
+        FileError: The folder holds neither an autoencoder nor a model, or they do not fit the
+            config.
     """
     whole, part = Path(folder) / WEIGHTS_FILE, Path(folder) / AUTOENCODER_FILE
     if whole.is_file():
@@ -22,5 +23,6 @@ def load_start(model: JOG3R, folder: str) -> None:
         read_weights(model.autoencoder, part)
     else:
         raise FileError(
-            f"start: expected {AUTOENCODER_FILE} or {WEIGHTS_FILE} in {folder}, got neither; run the autoencoder stage first or give another folder"
+            f"start: expected {AUTOENCODER_FILE} or {WEIGHTS_FILE} in {folder}, got neither; run"
+            " the autoencoder stage first or give another folder"
         )

@@ -6,23 +6,25 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from jog3r.data.world import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.data.world.scene import SceneConfig
 from jog3r.errors import InputError
 
-# Seeds of one batch are consecutive; this many are reserved for it, more than any batch has clips.
-_SEEDS_PER_BATCH = 4096
+# A stream owns 2^32 seeds, a batch of it 4096 consecutive ones, more than it has clips. So the
+# streams below this number stay clear of the held-out seeds.
+_SEEDS_PER_STREAM, _SEEDS_PER_BATCH = 1 << 32, 4096
+_STREAMS = HELD_OUT // _SEEDS_PER_STREAM
 
 
 def collate(clips: list[WorldClip]) -> dict[str, Any]:
     """Stack clips into a batch.
 
     Returns:
-        `video` `(B, T, 3, H, W)` float32 in [-1, 1]; `depth` `(B, T, H, W)`, 0 where there is nothing; `K` `(B, T, 3, 3)`;
-        `world_from_camera` `(B, T, 4, 4)`; `caption`, a list of B strings.
+        `video` `(B, T, 3, H, W)` float32 in [-1, 1]; `depth` `(B, T, H, W)` [m], 0 where there is
+        nothing; `K` `(B, T, 3, 3)` [px]; `world_from_camera` `(B, T, 4, 4)`; `caption`, a list of B
+        strings.
     """
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips])).permute(0, 1, 4, 2, 3)
     stack = {
@@ -37,11 +39,13 @@ def collate(clips: list[WorldClip]) -> dict[str, Any]:
 
 
 class WorldBatches(IterableDataset[dict[str, Any]]):
-    """An endless stream of batches; batch i depends on the seed and i alone, whatever the number of workers and ranks.
+    """An endless stream of batches.
+
+    Batch i depends on the seed and i alone, whatever the number of workers and processes.
 
     Args:
         world: Where clips come from.
-        seed: Which stream.
+        seed: Which stream, from 0 to 255.
         frames_per_batch: Frames in a batch: clips of T frames come frames_per_batch / T at a time.
         clip_lengths: Length T -> share of the batches.
         first: Index of the first batch, for resuming.
@@ -60,14 +64,8 @@ class WorldBatches(IterableDataset[dict[str, Any]]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Nothing is rendered before the first batch is asked for."""
-        self.world, self.seed, self.first, self.rank, self.world_size = (
-            world,
-            seed,
-            first,
-            rank,
-            world_size,
-        )
+        self.world, self.seed, self.first = world, seed, first
+        self.rank, self.world_size = rank, world_size
         self.frames_per_batch, self.clip_lengths = frames_per_batch, clip_lengths
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -80,21 +78,42 @@ class WorldBatches(IterableDataset[dict[str, Any]]):
             index += count
 
     def batch(self, index: int) -> dict[str, Any]:
-        """The index-th batch of the whole stream."""
+        """Render the index-th batch of the whole stream."""
         rng = np.random.default_rng([self.seed, index])
         lengths = list(self.clip_lengths)
         shares = np.asarray([self.clip_lengths[length] for length in lengths])
         length = int(rng.choice(lengths, p=shares / shares.sum()))
-        start = (self.seed << 32) + index * _SEEDS_PER_BATCH
+        start = self.seed * _SEEDS_PER_STREAM + index * _SEEDS_PER_BATCH
         seeds = range(start, start + max(self.frames_per_batch // length, 1))
         return collate([self.world.clip(seed, length, vary_caption=True) for seed in seeds])
 
 
 class WorldDataModule(pl.LightningDataModule):
-    """Training and validation clips of the controlled world."""
+    """Training and validation clips of the controlled world.
+
+    Args:
+        size: Height and width of the frames [px].
+        samples: Rays per pixel and axis for colour.
+        shadows: Whether lamps cast shadows.
+        photos: Folder of photographs for walls and objects; null for none.
+        photo_share: Share of walls and objects that carry a photograph.
+        open_share: Share of scenes on open ground.
+        seed: Which stream of clips, from 0 to 255.
+        frames_per_batch: Frames per batch and process.
+        clip_lengths: Clip length -> share of the batches; null for 16 frames always.
+        validation_clips: Held-out clips per validation.
+        validation_frames: Their length.
+        workers: Rendering processes; 0 renders in the training process.
+
+    Raises:
+        InputError: A clip length does not divide frames_per_batch, a share is negative, or there is
+            no such stream.
+        FileError: A folder of photographs without any.
+    """
 
     def __init__(
         self,
+        *,
         size: int = 64,
         samples: int = 2,
         shadows: bool = True,
@@ -108,31 +127,9 @@ class WorldDataModule(pl.LightningDataModule):
         validation_frames: int = 16,
         workers: int = 1,
     ) -> None:
-        """Plain values, as recipes give them.
-
-        Args:
-            size: Height and width of the frames [px].
-            samples: Rays per pixel and axis for colour.
-            shadows: Whether lamps cast shadows.
-            photos: Folder of photographs for walls and objects; null for none.
-            photo_share: Share of walls and objects that carry a photograph.
-            open_share: Share of scenes on open ground.
-            seed: Which stream of clips.
-            frames_per_batch: Frames per batch and process.
-            clip_lengths: Clip length -> share of the batches; null for 16 frames always.
-            validation_clips: Held-out clips per validation.
-            validation_frames: Their length.
-            workers: Rendering processes; 0 renders in the training process.
-
-        Raises:
-            InputError: A clip length does not divide frames_per_batch, or a share is negative.
-        """
         super().__init__()
-        lengths = clip_lengths or {16: 1.0}
-        if any(frames_per_batch % length for length in lengths) or min(lengths.values()) < 0.0:
-            raise InputError(
-                f"clip_lengths: expected lengths that divide frames_per_batch={frames_per_batch} with shares >= 0, got {lengths}"
-            )
+        lengths = {16: 1.0} if clip_lengths is None else clip_lengths
+        _check_stream(seed, frames_per_batch, lengths)
         scene = SceneConfig(photo_share=photo_share, open_share=open_share)
         self.world = World(
             WorldConfig(size=size, samples=samples, shadows=shadows, photos=photos, scene=scene)
@@ -143,10 +140,9 @@ class WorldDataModule(pl.LightningDataModule):
         self.batches_done = 0
 
     def train_dataloader(self) -> DataLoader:
-        """Batches that follow those already used."""
-        self.world.clip(
-            HELD_OUT, 1
-        )  # compiles the caster before the workers fork, so that they inherit it
+        """Give the batches that follow those already used."""
+        # Compiles the caster before the workers fork, so that they inherit it.
+        self.world.clip(HELD_OUT, 1)
         trainer = self.trainer
         stream = WorldBatches(
             self.world,
@@ -166,9 +162,10 @@ class WorldDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        """The same held-out clips every time, four to a batch."""
+        """Give the same held-out clips every time, four to a batch."""
         seeds = range(HELD_OUT, HELD_OUT + self.validation_clips)
         clips = [self.world.clip(seed, self.validation_frames) for seed in seeds]
+        # A list is all that a loader needs of a Dataset.
         return DataLoader(clips, batch_size=4, collate_fn=collate)  # type: ignore[arg-type]
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -178,7 +175,7 @@ class WorldDataModule(pl.LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: how many batches are done."""
+        """Give what a checkpoint keeps: how many batches are done."""
         return {"batches_done": self.batches_done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -190,6 +187,20 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def frames_of(batch: dict[str, Any]) -> Tensor:
-    """All frames of a batch, `(B * T, 3, H, W)`."""
-    return batch["video"].flatten(0, 1)
+def _check_stream(seed: int, frames_per_batch: int, clip_lengths: dict[int, float]) -> None:
+    if not 0 <= seed < _STREAMS:
+        raise InputError(
+            f"seed: expected 0 to {_STREAMS - 1}, got {seed}; from {_STREAMS} on are held-out clips"
+        )
+    if not 1 <= frames_per_batch <= _SEEDS_PER_BATCH:
+        raise InputError(
+            f"frames_per_batch: expected 1 to {_SEEDS_PER_BATCH}, got {frames_per_batch}; use more"
+            " processes for larger batches"
+        )
+    shares = clip_lengths.values()
+    whole = all(length >= 1 and frames_per_batch % length == 0 for length in clip_lengths)
+    if not whole or min(shares, default=-1.0) < 0.0 or sum(shares) <= 0.0:
+        raise InputError(
+            f"clip_lengths: expected lengths that divide frames_per_batch = {frames_per_batch},"
+            f" with shares >= 0, got {clip_lengths}"
+        )

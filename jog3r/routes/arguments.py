@@ -1,0 +1,120 @@
+"""What users pass to `JOG3R.generate` and `JOG3R.reconstruct`, checked once."""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jog3r.errors import InputError
+from jog3r.geometry import check_intrinsics
+
+Callback: TypeAlias = Callable[[int, int, Tensor], Tensor | None]
+"""Called after every sampling step with its index, its timestep and the latents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How to sample; `JOG3R.generate` explains each.
+
+    Raises:
+        InputError: An option of the wrong type or out of range.
+    """
+
+    negative_prompt: str
+    guidance_scale: float
+    steps: int
+    frames: int
+    callback: Callback | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        if not 1 <= whole_number("num_inference_steps", self.steps) <= 1000:
+            raise InputError(
+                f"num_inference_steps: expected 1 to 1000, got {self.steps}; 20 is usual"
+            )
+        if not 1 <= whole_number("num_frames", self.frames) <= 256:
+            raise InputError(f"num_frames: expected 1 to 256, got {self.frames}; 16 is usual")
+        scale = self.guidance_scale
+        if not isinstance(scale, int | float) or not 1.0 <= scale <= 100.0:
+            raise InputError(
+                f"guidance_scale: expected 1 to 100, got {scale!r}; 1 switches guidance off"
+            )
+        if self.callback is not None and not callable(self.callback):
+            raise InputError(
+                f"callback: expected a function or None, got {type(self.callback).__name__};"
+                " pass a function of index, timestep and latents"
+            )
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Check that an argument is a whole number from 0 on, and return it as a plain int.
+
+    Raises:
+        InputError: It is not.
+    """
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    # torch's generators take no more than 64 bits.
+    if not 0 <= number < 1 << 63:
+        raise InputError(f"{name}: expected a whole number of at least 0, got {value!r}; pass one")
+    return number
+
+
+def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[list[str], list[int]]:
+    """Give prompts and seeds of equal length, one of each per sample.
+
+    Raises:
+        InputError: Not strings and whole numbers, none at all, or lists of different lengths.
+
+    Example:
+        >>> pair_up("a cone", [3, 4])
+        (['a cone', 'a cone'], [3, 4])
+        >>> pair_up(["a cone", "a cube"], 3)
+        (['a cone', 'a cube'], [3, 4])
+    """
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, Sequence) or not all(isinstance(text, str) for text in prompts):
+        raise InputError(f"prompt: expected a string or a list of strings, got {prompt!r}")
+    seeds = [seed] if not isinstance(seed, Sequence) else seed
+    seeds = [whole_number("seed", number) for number in seeds]
+    if isinstance(prompt, str):
+        prompts = [prompt] * len(seeds)
+    elif not isinstance(seed, Sequence):
+        seeds = [seeds[0] + i for i in range(len(prompts))]
+    if not prompts or len(prompts) != len(seeds):
+        raise InputError(
+            f"seed: expected one number or one per prompt, got {len(prompts)} prompts and"
+            f" {len(seeds)} seeds; give equally many"
+        )
+    return list(prompts), seeds
+
+
+def known_intrinsics(K: Any, size: tuple[int, int], frames: int) -> Tensor | None:
+    """Check the user's K [px] of images of height and width `size`; None stays None.
+
+    Raises:
+        InputError: Not numbers, another shape than (3, 3) or (frames, 3, 3), or no K of such
+            images.
+    """
+    if K is None:
+        return None
+    try:
+        K = K if isinstance(K, Tensor) else torch.from_numpy(np.array(K, dtype=np.float32))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"K: expected a matrix of numbers, got {type(K).__name__} ({error}); pass a tensor"
+        ) from error
+    K = K.detach().to("cpu", torch.float32)
+    if tuple(K.shape) not in ((3, 3), (frames, 3, 3)):
+        raise InputError(
+            f"K: expected (3, 3) or ({frames}, 3, 3) for {frames} frames, got {tuple(K.shape)};"
+            " give one for all frames or one for each that is kept"
+        )
+    check_intrinsics(K, size)
+    return K

@@ -9,6 +9,7 @@ from torch import Tensor
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
 from jog3r.training.schedules import optimiser_with_warmup
+from jog3r.training.start import load_autoencoder
 
 
 class AutoencoderTraining(pl.LightningModule):
@@ -16,6 +17,7 @@ class AutoencoderTraining(pl.LightningModule):
 
     Args:
         autoencoder: Architecture.
+        start: Folder of an earlier run to go on from; null for fresh weights.
         learning_rate: Peak of AdamW's rate.
         warmup_steps: Steps of linear rise.
         decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
@@ -30,6 +32,7 @@ class AutoencoderTraining(pl.LightningModule):
         self,
         autoencoder: FrameAutoencoder.Config,
         *,
+        start: str | None = None,
         learning_rate: float = 5e-4,
         warmup_steps: int = 100,
         decay_steps: int | None = None,
@@ -41,6 +44,8 @@ class AutoencoderTraining(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = autoencoder.build()
+        if start is not None:
+            load_autoencoder(self.model, start)
         self.learning_rate = learning_rate
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.weights = {

@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.errors import FileError
 from jog3r.model import JOG3R
 from jog3r.weights_file import WEIGHTS_FILE, read_weights
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
+
+
+def load_autoencoder(autoencoder: FrameAutoencoder, folder: str) -> None:
+    """Load the autoencoder that an earlier run of stage one has published.
+
+    Raises:
+        FileError: The folder holds none, or it does not fit the config.
+    """
+    read_weights(autoencoder, Path(folder) / AUTOENCODER_FILE)
 
 
 def load_start(model: JOG3R, folder: str) -> None:

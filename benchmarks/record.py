@@ -148,10 +148,10 @@ def weights_hash(model: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "remote"
 
 
-def source_hash() -> str:
-    """Return the sha256 of the library's source, so that a cache never outlives a change of it."""
+def source_hash(*folders: str) -> str:
+    """Return the sha256 of source files, so that a cache never outlives a change of them."""
     digest = hashlib.sha256()
-    for folder in ("jog3r", "heads"):
+    for folder in folders:
         for file in sorted((REPOSITORY / folder).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()

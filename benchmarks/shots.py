@@ -39,7 +39,8 @@ def make_shots(model: Any, name: str, prompts: Sequence[Prompt]) -> Iterator[Sho
         name: what it was loaded as.
         prompts: with their seeds.
     """
-    key = f"{weights_hash(name)} {source_hash()} {torch.__version__} {model.device} {SETTINGS}"
+    source = source_hash("jog3r", "heads")
+    key = f"{weights_hash(name)} {source} {torch.__version__} {model.device} {SETTINGS}"
     files = [CACHE / f"{_digest(f'{key} {p.seed} {p.caption}')}.pt" for p in prompts]
     missing = [i for i, file in enumerate(files) if not file.is_file()]
     for start in range(0, len(missing), BATCH):

@@ -26,7 +26,7 @@ from benchmarks.probe import (
     labelled_frames,
     train_probe,
 )
-from benchmarks.record import Record, load_model, parser, progress, source_hash
+from benchmarks.record import REPOSITORY, Record, load_model, parser, progress, source_hash
 from benchmarks.shots import CACHE, SETTINGS, make_shots
 from jog3r.data.world import World
 
@@ -50,10 +50,10 @@ NOTES = {
 
 def trained_probe(world: World, args: argparse.Namespace) -> Probe:
     """Train the probe, or read it if the same one was trained before."""
-    scenes, here = args.probe_frames // 2, hashlib.sha256()
-    for name in ("probe.py", "held_out.py"):
-        here.update((held_out.REPOSITORY / "benchmarks" / name).read_bytes())
-    key = f"{here.hexdigest()} {source_hash()} {scenes} {args.epochs} {args.seed}"
+    scenes = args.probe_frames // 2
+    source = source_hash("jog3r/data/world", "jog3r/geometry")
+    source += (REPOSITORY / "benchmarks" / "probe.py").read_text()
+    key = f"{source} {scenes} {args.epochs} {args.seed}"
     file = CACHE / f"probe-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pt"
     if file.is_file():
         probe = Probe()

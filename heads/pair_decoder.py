@@ -14,7 +14,7 @@ import copy
 from dataclasses import dataclass
 
 from jaxtyping import Float
-from timm.layers import Mlp
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 from jog3r.attention import attention

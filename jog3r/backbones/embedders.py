@@ -10,7 +10,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from timm.layers import GELUTanh, Mlp
+from timm.layers.activations import GELUTanh
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
 FREQUENCY_CHANNELS = 256

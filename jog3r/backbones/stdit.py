@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from timm.layers import GELUTanh, Mlp
+from timm.layers.activations import GELUTanh
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,7 +31,6 @@ from jog3r.backbones.positions import sincos_space, sincos_time
 from jog3r.errors import InputError
 
 NORM_EPS = 1e-6
-
 GELU = Literal["tanh", "exact"]
 ACTIVATIONS: dict[GELU, type[nn.Module]] = {"tanh": GELUTanh, "exact": nn.GELU}
 
@@ -55,8 +55,8 @@ class STDiT(nn.Module):
             input_size: latent (T, H, W) of the stored position tables; others are computed.
             space_scale: token distance that counts as one position step, in space.
             time_scale: the same in time.
-            gelu: of the blocks. Public checkpoints use the tanh form; "exact" is at most 5e-4
-                away and three to four times as quick on a CPU.
+            gelu: of the blocks. Public checkpoints use the tanh form; "exact" is within 5e-4 of it
+                and three to four times as quick on a CPU.
         """
 
         in_channels: int = 4

@@ -55,7 +55,7 @@ def inlier_mask(
         ) from error
 
     array = points.detach().float().cpu().numpy()
-    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor(array))
+    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor.from_numpy(array))
     # open3d counts the point itself among its neighbours.
     _, mask = cloud.remove_statistical_outliers(neighbours + 1, std_ratio)
     return torch.from_numpy(mask.numpy()).to(points.device)

@@ -5,6 +5,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torchmetrics.image import PeakSignalNoiseRatio
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
@@ -55,6 +56,7 @@ class AutoencoderTraining(pl.LightningModule):
             "kl_weight": kl_weight,
         }
         self.seed = seed
+        self.psnr = PeakSignalNoiseRatio(data_range=2.0)  # values from -1 to 1
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Take one step on all frames of the batch."""
@@ -79,13 +81,13 @@ class AutoencoderTraining(pl.LightningModule):
         )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Log the PSNR of the reconstruction from the posterior's mean, and the latents' spread."""
+        """Log the PSNR of the reconstruction from the posterior's mean, and the latents' spread.
+
+        The PSNR is that of all validation frames together.
+        """
         latents = self.model.encode(batch["video"])
-        error = (self.model.decode(latents) - batch["video"]).square().mean()
-        self.log_dict(
-            {"val/psnr": 10.0 * torch.log10(4.0 / error), "val/latent_std": latents.std()},
-            prog_bar=True,
-        )
+        self.psnr.update(self.model.decode(latents), batch["video"])
+        self.log_dict({"val/psnr": self.psnr, "val/latent_std": latents.std()}, prog_bar=True)
 
     @torch.no_grad()
     def calibrate(self, video: Tensor) -> None:

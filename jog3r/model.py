@@ -114,7 +114,7 @@ class JOG3R(nn.Module):
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
         try:
             model = cls(config, tokenizer)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise FileError(
                 f"{folder / CONFIG_FILE}: expected values that make a model, got: {error}; copy the"
                 " model folder again"

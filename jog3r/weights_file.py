@@ -25,7 +25,7 @@ def find_model(name: str | Path) -> Path:
     """
     if str(name) in EMBEDDED:
         return Path(str(resources.files("jog3r") / "weights" / str(name)))
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name)
     owner, _, model = str(name).partition("/")
     if isinstance(name, Path) or not owner.strip(".") or not model or "/" in model:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # isort: off
 import jog3r  # noqa: F401  before anything that imports torchvision, see jog3r/torchvision_cpu.py
+import jaxtyping
 import torch
 from jaxtyping import install_import_hook
 # isort: on
@@ -63,6 +65,42 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_model() -> Any:
+    """Return a JOG3R of the real classes at 16x16 px with fixed random weights."""
+    from jog3r.codecs.autoencoder import FrameAutoencoder
+    from jog3r.codecs.text import TextEncoder, word_tokenizer
+    from jog3r.data.world.captions import vocabulary
+    from jog3r.model import JOG3R
+    from jog3r.stitch import StitchedModel
+
+    backbone = {"in_channels": 3, "hidden_size": 32, "depth": 3, "num_heads": 2}
+    backbone |= {"caption_channels": 16, "learn_sigma": False, "input_size": (4, 8, 8)}
+    network = StitchedModel.Config(
+        backbone_config=backbone,
+        tap=2,
+        decoder_width=32,
+        decoder_depth=1,
+        decoder_heads=2,
+        patch=4,
+    )
+    config = JOG3R.Config(
+        image_size=(16, 16),
+        num_frames=4,
+        autoencoder=FrameAutoencoder.Config(block_out_channels=(8, 8), latent_channels=3),
+        text_encoder=TextEncoder.Config(width=16, layers=1, heads=2),
+        network=network,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = JOG3R(config, word_tokenizer(vocabulary()))
+        # What starts at zero would hide mistakes.
+        for parameter in model.network.parameters():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+    return model.eval().requires_grad_(False)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """Return a seeded source of randomness, the same for every test."""
@@ -75,3 +113,11 @@ def untouched_global_randomness() -> Iterator[None]:
     state = torch.random.get_rng_state()
     yield
     torch.random.set_rng_state(state)
+
+
+@pytest.fixture
+def as_a_user() -> Iterator[None]:
+    """Switch off the suite's run-time type checks, which a user does not have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

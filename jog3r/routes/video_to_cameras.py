@@ -105,11 +105,21 @@ def reconstruct_tokens(
     K: Tensor | None = None,
     regularisers: "Regularisers | None" = None,
 ) -> "Reconstruction":
-    """Align the pointmaps of one video's tokens; the result is in the pixels of the network."""
+    """Align the pointmaps of one video's tokens; the result is in the pixels of the network.
+
+    Raises:
+        InputError: Pointmaps that no camera explains.
+    """
     from jog3r.alignment import align
     from jog3r.results import Cameras, Reconstruction
 
-    aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
+    try:
+        aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
+    except InputError as error:
+        raise InputError(
+            "video: expected a clip that the model understands, got pointmaps that no camera"
+            f" explains ({error}); try other frames or give K"
+        ) from error
     cameras = Cameras(
         world_from_camera=aligned.world_from_camera,
         K=aligned.K,

@@ -1,0 +1,197 @@
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from jog3r.errors import InputError
+from jog3r.model import JOG3R
+from jog3r.results import Generation
+from jog3r.routes.text_to_video import SamplingOptions, initial_noise, sample_latents
+
+PROMPT = "a red sphere in a brick room"
+QUICK: dict[str, Any] = {"num_inference_steps": 3, "num_frames": 3, "progress": False}
+
+
+@pytest.fixture
+def model(tiny_model: JOG3R) -> JOG3R:
+    return tiny_model
+
+
+def latents(model: JOG3R, prompts: list[str], seeds: list[int], **changed: Any) -> Tensor:
+    """Sample, and return the latents: unlike frames, they are not rounded to 8 bits."""
+    usual: dict[str, Any] = {"negative_prompt": "", "guidance_scale": 4.0, "steps": 3, "frames": 3}
+    chosen = SamplingOptions(**usual | {"callback": None, "progress": False} | changed)
+    return sample_latents(model, prompts, seeds, chosen).latents
+
+
+class TestResult:
+    def test_one_prompt_gives_one_generation(self, model: JOG3R) -> None:
+        shot = model.generate(PROMPT, seed=5, **QUICK)
+        assert isinstance(shot, Generation)
+        assert (shot.prompt, shot.seed, shot.reconstruction) == (PROMPT, 5, None)
+        assert tuple(shot.video.frames.shape) == (3, 16, 16, 3)
+        assert shot.video.fps == model.config.fps
+
+    def test_the_length_is_the_models_unless_said(self, model: JOG3R) -> None:
+        shot = model.generate(PROMPT, num_inference_steps=1, progress=False)
+        assert len(shot.video) == model.config.num_frames
+        for frames in (1, 5):
+            options = QUICK | {"num_frames": frames}
+            assert len(model.generate(PROMPT, **options).video) == frames
+
+    def test_lists_give_lists(self, model: JOG3R) -> None:
+        shots = model.generate(PROMPT, seed=[4, 9], **QUICK)
+        assert [shot.seed for shot in shots] == [4, 9]
+        shots = model.generate([PROMPT, "a blue cube"], seed=4, **QUICK)
+        assert [(shot.prompt, shot.seed) for shot in shots] == [(PROMPT, 4), ("a blue cube", 5)]
+        assert len(model.generate([PROMPT], **QUICK)) == 1
+
+    def test_the_progress_bar_can_be_switched_off(
+        self, model: JOG3R, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        model.generate(PROMPT, **QUICK)
+        assert not capsys.readouterr().err
+        model.generate(PROMPT, **QUICK | {"progress": True})
+        assert "sampling: 100%" in capsys.readouterr().err
+
+
+class TestSeeds:
+    def test_the_same_seed_gives_the_same_video(self, model: JOG3R) -> None:
+        first, again = (model.generate(PROMPT, seed=7, **QUICK) for _ in range(2))
+        assert first == again
+        assert first.video != model.generate(PROMPT, seed=8, **QUICK).video
+
+    def test_noise_is_each_seeds_own_bit_for_bit(self, model: JOG3R) -> None:
+        together = initial_noise(model, [3, 4, 5], 3)
+        assert torch.equal(together[1:2], initial_noise(model, [4], 3))
+
+    def test_alone_and_in_a_batch_agree_to_rounding(self, model: JOG3R) -> None:
+        # Not bit for bit: matrix products of another size round differently.
+        prompts = ["a blue cube in a desert, dim light", PROMPT, "a cone"]
+        together = latents(model, prompts, [1, 7, 9])
+        alone = latents(model, [PROMPT], [7])
+        torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
+        assert (together[0] - together[1]).abs().max() > 0.1
+
+    def test_the_global_seed_is_neither_used_nor_changed(self, model: JOG3R) -> None:
+        torch.manual_seed(1)
+        state = torch.random.get_rng_state()
+        first = latents(model, [PROMPT], [7])
+        assert torch.equal(state, torch.random.get_rng_state())
+        torch.manual_seed(2)
+        assert torch.equal(first, latents(model, [PROMPT], [7]))
+
+
+class TestGuidance:
+    def test_the_prompt_matters(self, model: JOG3R) -> None:
+        red, blue = (latents(model, [text], [7]) for text in (PROMPT, "a blue cube"))
+        assert (red - blue).abs().max() > 1e-3
+
+    def test_scale_one_is_the_prompts_prediction_alone(self, model: JOG3R) -> None:
+        plain = latents(model, [PROMPT], [7], guidance_scale=1.0)
+        nearly = latents(model, [PROMPT], [7], guidance_scale=1.0 + 1e-6)
+        torch.testing.assert_close(plain, nearly, atol=1e-4, rtol=1e-4)
+        other = latents(model, [PROMPT], [7], guidance_scale=1.0, negative_prompt="a cone")
+        assert torch.equal(plain, other)
+
+    def test_scale_one_runs_half_the_batch(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes, forward = [], model.network.forward
+
+        def spy(batch: Tensor, *rest: Tensor) -> Any:
+            sizes.append(len(batch))
+            return forward(batch, *rest)
+
+        monkeypatch.setattr(model.network, "forward", spy)
+        latents(model, [PROMPT], [7], guidance_scale=1.0)
+        latents(model, [PROMPT], [7], guidance_scale=2.0)
+        assert sizes == [1, 1, 1, 2, 2, 2]
+
+    def test_a_negative_prompt_changes_the_result(self, model: JOG3R) -> None:
+        plain = latents(model, [PROMPT], [7])
+        steered = latents(model, [PROMPT], [7], negative_prompt="dim light")
+        assert (plain - steered).abs().max() > 1e-3
+
+
+class TestCallback:
+    def test_it_sees_every_step(self, model: JOG3R) -> None:
+        seen = []
+
+        def callback(index: int, timestep: int, latents: Tensor) -> None:
+            seen.append((index, timestep, tuple(latents.shape)))
+
+        watched = model.generate(PROMPT, callback=callback, **QUICK)
+        shape = (1, 3, 3, 8, 8)
+        assert seen == [(0, 999, shape), (1, 666, shape), (2, 332, shape)]
+        assert watched == model.generate(PROMPT, **QUICK)
+
+    def test_what_it_returns_is_gone_on_with(self, model: JOG3R) -> None:
+        def callback(index: int, timestep: int, latents: Tensor) -> Tensor | None:
+            return torch.zeros_like(latents) if index == 2 else None
+
+        shot = model.generate(PROMPT, callback=callback, **QUICK)
+        grey = model.autoencoder.decode(torch.zeros(1, 3, 3, 8, 8))
+        expected = ((grey[0] + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1)
+        assert torch.equal(shot.video.frames, expected)
+
+    @pytest.mark.parametrize(
+        ("returned", "says"),
+        [
+            (torch.zeros(1, 3, 2, 8, 8), r"of shape \(1, 3, 3, 8, 8\), got \(1, 3, 2, 8, 8\)"),
+            (torch.full((1, 3, 3, 8, 8), float("nan")), "expected None or finite latents"),
+            (torch.zeros(1, 3, 3, 8, 8, dtype=torch.int64), "expected None or finite latents"),
+            ("done", "got str; return the changed latents or nothing"),
+        ],
+        ids=["shape", "nan", "dtype", "text"],
+    )
+    def test_something_else_came_back(
+        self, model: JOG3R, returned: Any, says: str, as_a_user: None
+    ) -> None:
+        with pytest.raises(InputError, match=says):
+            model.generate(PROMPT, callback=lambda *_: returned, **QUICK)
+
+
+class TestBadInput:
+    def test_a_prompt_of_unknown_words(self, model: JOG3R) -> None:
+        with pytest.raises(InputError, match="got none in 'zebra crossing'"):
+            model.generate("zebra crossing", **QUICK)
+        with pytest.raises(InputError, match="got none in 'blurry'"):
+            model.generate(PROMPT, negative_prompt="blurry", **QUICK)
+
+    def test_unknown_words_are_named_once(
+        self, model: JOG3R, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.WARNING, logger="jog3r"):
+            model.generate("a red zebra", seed=[1, 2], negative_prompt="bad cone", **QUICK)
+        told = sorted(record.getMessage().rpartition(" ")[2] for record in caplog.records)
+        assert told == ["bad", "zebra"]
+
+    def test_a_prompt_that_is_too_long(self, model: JOG3R) -> None:
+        with pytest.raises(InputError, match="prompt: expected at most 47 words"):
+            model.generate("red " * 60, **QUICK)
+
+    @pytest.mark.parametrize(
+        ("wrong", "says"),
+        [
+            ({"num_inference_steps": 0}, "num_inference_steps"),
+            ({"num_frames": -1}, "num_frames"),
+            ({"guidance_scale": float("inf")}, "guidance_scale"),
+            ({"seed": [1.5]}, "seed"),
+            ({"callback": "print"}, "callback"),
+            ({"negative_prompt": None}, "prompt"),
+        ],
+    )
+    def test_options_are_checked(
+        self, model: JOG3R, wrong: dict[str, Any], says: str, as_a_user: None
+    ) -> None:
+        with pytest.raises(InputError, match=f"^{says}: expected"):
+            model.generate(PROMPT, **QUICK | wrong)
+
+    def test_regularisers_are_for_cameras(self, model: JOG3R) -> None:
+        from jog3r.alignment import Regularisers
+
+        with pytest.raises(InputError, match="regularisers: expected None without cameras=True"):
+            model.generate(PROMPT, regularisers=Regularisers.off(), **QUICK)

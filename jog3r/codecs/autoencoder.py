@@ -1,7 +1,7 @@
 """Pixels <-> latents, frame by frame, with diffusers' AutoencoderKL."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
@@ -55,15 +55,14 @@ class FrameAutoencoder(nn.Module):
             return FrameAutoencoder(self)
 
     scale: Tensor
+    vae: Any  # diffusers types its results for every value of return_dict at once
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.factor = 2 ** (len(config.block_out_channels) - 1)
         self.vae = _autoencoder_kl(config)
-        self.to(memory_format=torch.channels_last)
-        assert self.vae.quant_conv is not None  # as AutoencoderKL is built by default
-        assert self.vae.quant_conv.bias is not None
+        self.vae.to(memory_format=torch.channels_last)
         # The posterior starts narrow: with unit noise a small network leaves whole hues unused.
         nn.init.constant_(self.vae.quant_conv.bias[config.latent_channels :], NARROW)
         scale = torch.full((config.latent_channels, 1, 1), config.scaling_factor)

@@ -64,6 +64,8 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
 
     # Rendering processes are counted in the recipe, with the cores there are in mind.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Our own command line has been read already; what it left over comes in `args`.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,7 +106,9 @@ def cast_by_open3d(bodies: list[Body]) -> np.ndarray:
     """Return the z-depth of triangle meshes of these bodies, infinite where there is none."""
     import open3d
 
-    vector, shape = open3d.core.Tensor, open3d.t.geometry.TriangleMesh
+    # The stubs of open3d know fewer overloads than it has.
+    vector: Any = open3d.core.Tensor
+    shape: Any = open3d.t.geometry.TriangleMesh
     # Open3D's cylinder and cone stand along z with the apex up; ours along y, and up is -y.
     upright = np.asarray([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     scene = open3d.t.geometry.RaycastingScene()

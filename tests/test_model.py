@@ -1,0 +1,130 @@
+"""A model's folder: what is written comes back, and wrong files give one clear error."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from jog3r.errors import FileError, InputError, SaveError
+from jog3r.model import JOG3R
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_model: Any, tmp_path: Path) -> Path:
+    tiny_model.save_pretrained(tmp_path / "model", dtype=torch.float32)
+    return tmp_path / "model"
+
+
+def test_round_trip(tiny_model: Any, folder: Path) -> None:
+    again = JOG3R.from_pretrained(folder)
+    for name, tensor in tiny_model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_half_precision_on_disk_only(tiny_model: Any, folder: Path) -> None:
+    tiny_model.save_pretrained(folder)
+    stored = load_file(folder / WEIGHTS)
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    assert JOG3R.from_pretrained(folder).autoencoder.scale.dtype == torch.float32
+
+
+def test_summary_counts_every_parameter(tiny_model: Any) -> None:
+    count = sum(p.numel() for p in tiny_model.parameters())
+    assert f"{count / 1e6:.2f} M parameters" in tiny_model.summary()
+    assert "block 2 of 3" in tiny_model.summary()
+
+
+def truncated(folder: Path) -> None:
+    file = folder / WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def foreign(folder: Path) -> None:
+    (folder / WEIGHTS).write_text("<html>not found</html>")
+
+
+def lacking(folder: Path) -> None:
+    state = load_file(folder / WEIGHTS)
+    state.pop("network.tap_norm.weight")
+    save_file(state, folder / WEIGHTS)
+
+
+def surplus(folder: Path) -> None:
+    save_file({**load_file(folder / WEIGHTS), "extra": torch.zeros(1)}, folder / WEIGHTS)
+
+
+def misshapen(folder: Path) -> None:
+    state = load_file(folder / WEIGHTS)
+    state["network.tap_norm.weight"] = torch.zeros(7)
+    save_file(state, folder / WEIGHTS)
+
+
+def absent(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+
+def unknown_key(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "colour": 1}))
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (truncated, "truncated or foreign"),
+        (foreign, "truncated or foreign"),
+        (lacking, r"1 missing \['network\.tap_norm\.weight'\]"),
+        (surplus, r"1 unknown \['extra'\]"),
+        (misshapen, r"of shape \(32,\), got \(7,\)"),
+        (absent, "expected a weights file, got nothing"),
+        (unknown_key, "colour"),
+        (no_config, "expected a model folder"),
+        (no_tokenizer, "expected a tokenizer file"),
+    ],
+)
+def test_wrong_files(folder: Path, spoil: Any, message: str) -> None:
+    spoil(folder)
+    with pytest.raises(FileError, match=message) as caught:
+        JOG3R.from_pretrained(folder)
+    assert str(folder) in str(caught.value) or "config" in str(caught.value)
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="check the path"):
+        JOG3R.from_pretrained(tmp_path / "nothing")
+
+
+def test_no_such_device(folder: Path) -> None:
+    with pytest.raises(InputError, match="device: expected one that torch can use"):
+        JOG3R.from_pretrained(folder, device="abacus")
+
+
+def test_a_full_disk_leaves_the_old_model(
+    tiny_model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import jog3r.model
+
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(*_: Any) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(jog3r.model, "weights_bytes", full)
+    with pytest.raises(SaveError, match="No space left"):
+        tiny_model.save_pretrained(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

@@ -1,0 +1,47 @@
+"""Backbone, tap and head as one network."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from jog3r.errors import InputError
+from jog3r.stitch import StitchedModel
+
+
+@pytest.fixture
+def inputs(tiny_model: Any, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    latents = torch.randn(3, 3, 4, 8, 8, generator=generator)
+    text, mask = tiny_model.text_encoder(["a red cube", "a sphere", ""])
+    return latents, torch.tensor([500.0, 20.0, 3.0]), text, mask
+
+
+def test_one_joint_pass_is_two_passes(tiny_model: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    network: StitchedModel = tiny_model.network
+    prediction, tokens = network.joint(*inputs, reconstructed=1)
+    first, last = [x[:2] for x in inputs], [x[2:] for x in inputs]
+    torch.testing.assert_close(prediction, network(*first).prediction, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(tokens, network.tokens(*last), atol=1e-5, rtol=1e-4)
+
+
+def test_a_sampling_step_hands_out_the_tap(
+    tiny_model: Any, inputs: tuple[torch.Tensor, ...]
+) -> None:
+    out = tiny_model.network(*inputs)
+    torch.testing.assert_close(out.taps[2], tiny_model.network.tokens(*inputs))
+
+
+def test_pairs_do_not_see_each_other(tiny_model: Any, generator: torch.Generator) -> None:
+    tokens = torch.randn(2, 4, 16, 32, generator=generator)
+    together = tiny_model.network.pointmaps(tokens, torch.tensor([[1, 3], [2, 1]]), (4, 4))
+    assert together.points_1.shape == (2, 2, 16, 16, 3)
+    alone = tiny_model.network.pointmaps(tokens[1:], torch.tensor([[1]]), (4, 4))
+    torch.testing.assert_close(together.points_2[1, 1], alone.points_2[0, 0])
+    torch.testing.assert_close(together.confidence_1[1, 1], alone.confidence_1[0, 0])
+    assert (together.confidence_1 >= 1.0).all()
+    assert not torch.equal(together.points_2[0, 0], together.points_2[0, 1])
+
+
+def test_a_grid_that_does_not_fit(tiny_model: Any) -> None:
+    with pytest.raises(InputError, match="grid: expected rows x columns = 16"):
+        tiny_model.network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 5))

@@ -1,0 +1,269 @@
+"""Training: the losses as the design states them, streams that resume, recipes that explain."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import yaml
+
+from jog3r.data.world import World, WorldConfig
+from jog3r.errors import FileError, InputError
+from jog3r.training.autoencoder import AutoencoderTraining
+from jog3r.training.callbacks import PublishWeights
+from jog3r.training.cli import main
+from jog3r.training.joint import JointTraining, sample_partners
+from jog3r.training.start import AUTOENCODER_FILE
+from jog3r.training.world_data import WorldBatches, WorldDataModule
+from jog3r.weights_file import weights_bytes
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPE = REPOSITORY / "recipes" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(WorldConfig(size=16, samples=1, shadows=False))
+
+
+def batches(world: World, **changed: Any) -> WorldBatches:
+    given = {"seed": 3, "frames_per_batch": 8, "clip_lengths": {4: 1.0}, **changed}
+    return WorldBatches(world, **given)
+
+
+@pytest.fixture
+def joint(tiny_model: Any, tmp_path: Path) -> JointTraining:
+    (tmp_path / AUTOENCODER_FILE).write_bytes(weights_bytes(tiny_model.autoencoder, torch.float32))
+    torch.manual_seed(0)
+    made = JointTraining(tiny_model.config, start=str(tmp_path), learning_rate=1e-3)
+    made.model.network.load_state_dict(tiny_model.network.state_dict())
+    return made
+
+
+class TestJointLosses:
+    def test_both_losses_reach_what_they_should(self, joint: JointTraining, world: World) -> None:
+        loss, parts = joint.losses(batches(world).batch(0), torch.Generator().manual_seed(0))
+        torch.testing.assert_close(loss.detach(), parts["gen"] + parts["rec"])
+        loss.backward()
+        for name, parameter in joint.model.named_parameters():
+            if name.startswith("autoencoder"):
+                assert parameter.grad is None
+            else:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+
+    def test_behind_the_tap_only_generation_trains(
+        self, joint: JointTraining, world: World
+    ) -> None:
+        joint.rec_weight = 1.0
+        batch = batches(world).batch(0)
+        tokens = torch.randn(2, 4, 16, 32, requires_grad=True)
+        loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
+        loss.backward()
+        touched = {n for n, p in joint.model.network.named_parameters() if p.grad is not None}
+        assert not any(name.startswith("backbone") for name in touched)
+        # Frame 0 belongs to every pair, the others only to theirs.
+        assert tokens.grad is not None
+        assert (tokens.grad.abs().sum(dim=(2, 3)) > 0).tolist() == [
+            [True, True, False, True],
+            [True, True, True, False],
+        ]
+
+    def test_reconstruction_sees_little_noise_and_no_prompt(
+        self, joint: JointTraining, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: dict[str, Any] = {}
+        encode, network = joint.model.text_encoder.forward, joint.model.network.joint
+
+        def spy_on_prompts(prompts: list[str]) -> Any:
+            seen["prompts"] = list(prompts)
+            return encode(prompts)
+
+        def spy_on_times(latents: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+            seen["timestep"], seen["reconstructed"] = timestep, kwargs["reconstructed"]
+            return network(latents, timestep, *args, **kwargs)
+
+        monkeypatch.setattr(joint.model.text_encoder, "forward", spy_on_prompts)
+        monkeypatch.setattr(joint.model.network, "joint", spy_on_times)
+        batch = batches(world, frames_per_batch=64).batch(0)
+        times = []
+        for seed in range(6):
+            joint.losses(batch, torch.Generator().manual_seed(seed))
+            assert seen["reconstructed"] == 16
+            assert seen["prompts"][16:] == [""] * 16
+            times.append(seen["timestep"])
+        generated, reconstructed = torch.stack(times).split(16, dim=1)
+        assert reconstructed.min() >= 0
+        assert 80 < reconstructed.max() <= 100
+        assert generated.max() > 900
+        assert generated.min() < 100
+
+    def test_clips_of_one_frame_have_no_pairs(self, joint: JointTraining, world: World) -> None:
+        batch = batches(world, clip_lengths={1: 1.0}).batch(0)
+        loss, parts = joint.losses(batch, torch.Generator().manual_seed(0))
+        assert set(parts) == {"gen"}
+        assert loss.isfinite()
+
+    def test_partners_do_not_repeat(self, generator: torch.Generator) -> None:
+        partners = sample_partners(50, 6, pairs=4, generator=generator)
+        assert partners.shape == (50, 4)
+        assert all(len(set(row)) == 4 for row in partners.tolist())
+        assert set(partners.flatten().tolist()) == {1, 2, 3, 4, 5}
+        assert sample_partners(2, 3, pairs=4, generator=generator).shape == (2, 2)
+
+    def test_nothing_to_start_from(self, tiny_model: Any, tmp_path: Path) -> None:
+        with pytest.raises(FileError, match="run the autoencoder stage first"):
+            JointTraining(tiny_model.config, start=str(tmp_path))
+
+
+class TestStream:
+    def test_ranks_share_one_stream(self, world: World) -> None:
+        alone = iter(batches(world))
+        first, second = (iter(batches(world, rank=r, world_size=2)) for r in (0, 1))
+        for stream in (first, second, first, second):
+            assert torch.equal(next(alone)["video"], next(stream)["video"])
+
+    def test_resuming_goes_on(self, world: World) -> None:
+        stream = iter(batches(world))
+        skipped = [next(stream) for _ in range(2)][1]
+        again = next(iter(batches(world, first=1)))
+        assert torch.equal(skipped["depth"], again["depth"])
+        assert skipped["caption"] == again["caption"]
+
+    def test_streams_differ(self, world: World) -> None:
+        one, other = batches(world).batch(0), batches(world, seed=4).batch(0)
+        assert not torch.equal(one["video"], other["video"])
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"clip_lengths": {3: 1.0}}, "lengths that divide frames_per_batch = 8"),
+            ({"clip_lengths": {4: -1.0}}, "shares >= 0"),
+            ({"clip_lengths": {}}, "clip_lengths"),
+            ({"seed": 256}, "held-out"),
+            ({"frames_per_batch": 0}, "frames_per_batch"),
+        ],
+    )
+    def test_bad_values(self, changed: dict[str, Any], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            WorldDataModule(**{"frames_per_batch": 8, "clip_lengths": {4: 1.0}, **changed})
+
+
+def data() -> WorldDataModule:
+    return WorldDataModule(
+        size=16,
+        samples=1,
+        shadows=False,
+        frames_per_batch=4,
+        clip_lengths={2: 1.0},
+        validation_clips=2,
+        validation_frames=2,
+        workers=0,
+    )
+
+
+def trainer(steps: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+        limit_val_batches=0,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_a_resumed_run_equals_an_uninterrupted_one(joint: JointTraining, tmp_path: Path) -> None:
+    resumed = copy.deepcopy(joint)
+    trainer(4, tmp_path).fit(joint, data())
+
+    first = trainer(2, tmp_path)
+    interrupted = copy.deepcopy(resumed)
+    first.fit(interrupted, data())
+    first.save_checkpoint(tmp_path / "half.ckpt")
+    trainer(4, tmp_path).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
+
+    for name, tensor in joint.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert not torch.equal(
+        joint.model.network.tap_norm.weight, interrupted.model.network.tap_norm.weight
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_the_autoencoder_stage_publishes_what_the_joint_stage_takes(
+    tiny_model: Any, tmp_path: Path
+) -> None:
+    stage = AutoencoderTraining(tiny_model.config.autoencoder, learning_rate=1e-3)
+    before = copy.deepcopy(stage.model.state_dict())
+    source = data()
+    trainer(2, tmp_path, PublishWeights(str(tmp_path / "published"))).fit(stage, source)
+    assert any(not torch.equal(before[n], t) for n, t in stage.model.state_dict().items())
+    # Published latents have unit variance, channel by channel.
+    video = torch.cat([batch["video"] for batch in source.val_dataloader()])
+    spread = stage.model.encode(video).std(dim=(0, 2, 3, 4))
+    torch.testing.assert_close(spread, torch.ones(3), atol=1e-3, rtol=1e-3)
+    taken = JointTraining(tiny_model.config, start=str(tmp_path / "published"))
+    again = AutoencoderTraining(tiny_model.config.autoencoder, start=str(tmp_path / "published"))
+    for name, tensor in stage.model.state_dict().items():
+        assert torch.equal(taken.model.autoencoder.state_dict()[name], tensor)
+        assert torch.equal(again.model.state_dict()[name], tensor)
+
+
+class TestRecipe:
+    def test_every_key_has_a_comment(self) -> None:
+        bare = [
+            line
+            for line in RECIPE.read_text().splitlines()
+            if re.search(r":\s+[^\s#]", line) and "#" not in line and "class_path" not in line
+        ]
+        # The autoencoder's keys of stage two repeat those of stage one.
+        repeated = {"block_out_channels", "layers_per_block", "latent_channels", "norm_groups"}
+        assert {line.split(":")[0].strip() for line in bare} <= repeated | {"attention"}
+
+    def test_it_prints_every_stage(self, capsys: pytest.CaptureFixture[str]) -> None:
+        main(["--config", str(RECIPE), "--print-config", "--trainer.max_steps", "7"])
+        printed = capsys.readouterr().out
+        assert [line for line in printed.splitlines() if line.startswith("# stage")] == [
+            "# stage autoencoder",
+            "# stage joint",
+        ]
+        assert printed.count("max_steps: 7") == 2
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--stage", "third"], "--stage: expected one of"),
+            (["--stage", "joint", "--model.init_args.lamda", "2"], "lamda"),
+            (["--stage", "joint", "--trainer.max_steps", "many"], "max_steps"),
+        ],
+    )
+    def test_wrong_words(self, arguments: list[str], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            main(["--config", str(RECIPE), *arguments])
+
+    @pytest.mark.parametrize("content", ["", "[1, 2", "stages: 3", "trainer: {}"])
+    def test_not_a_recipe(self, tmp_path: Path, content: str) -> None:
+        file = tmp_path / "recipe.yaml"
+        file.write_text(content)
+        with pytest.raises(FileError, match=r"recipe\.yaml: expected"):
+            main(["--config", str(file)])
+
+    def test_the_recipe_makes_a_model_of_the_promised_size(self) -> None:
+        from jog3r.codecs.text import word_tokenizer
+        from jog3r.config import from_plain
+        from jog3r.data.world.captions import vocabulary
+        from jog3r.model import JOG3R
+
+        stages = yaml.safe_load(RECIPE.read_text())["stages"]
+        config = from_plain(JOG3R.Config, stages["joint"]["model"]["init_args"]["model"])
+        model = JOG3R(config, word_tokenizer(vocabulary()))
+        assert 10e6 < sum(p.numel() for p in model.parameters()) < 15.5e6
+        assert len(weights_bytes(model, torch.float16)) < 32e6

@@ -21,10 +21,17 @@ def find_model(name: str | Path) -> Path:
             downloaded. A `Path` is never taken for a hub id.
 
     Raises:
-        FileError: No such folder, or a hub id that cannot be reached.
+        FileError: No such folder, weights that are not in this tree, or a hub id that cannot be
+            reached.
     """
     if str(name) in EMBEDDED:
-        return Path(str(resources.files("jog3r") / "weights" / str(name)))
+        folder = Path(str(resources.files("jog3r") / "weights" / str(name)))
+        if not folder.is_dir():
+            raise FileError(
+                f"model: expected the weights of {name} in {folder}, got no such folder; train them"
+                f" (jog3r train --config recipes/{name}.yaml) or give a model folder"
+            )
+        return folder
     if name and Path(name).is_dir():
         return Path(name)
     owner, _, model = str(name).partition("/")

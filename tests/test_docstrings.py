@@ -53,6 +53,8 @@ def test_example(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if 'from_pretrained("tiny")' in text and not (LIBRARY / "weights" / "tiny").is_dir():
+        pytest.skip("weights: expected jog3r/weights/tiny, got no such folder; train them first")
     names = dict(vars(importlib.import_module(module)))
     monkeypatch.chdir(tmp_path)  # examples that write leave nothing in the repository
     test = doctest.DocTestParser().get_doctest(text, names, name, module, line)

@@ -1,6 +1,7 @@
 """A model's folder: what is written comes back, and wrong files give one clear error."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,45 @@ def test_wrong_files(folder: Path, spoil: Any, message: str) -> None:
     with pytest.raises(FileError, match=message) as caught:
         JOG3R.from_pretrained(folder)
     assert str(folder) in str(caught.value) or "config" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", WEIGHTS])
+@pytest.mark.parametrize("cut", [0.0, 0.5])
+def test_half_a_file(folder: Path, name: str, cut: float) -> None:
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: int(cut * len(content))])
+    with pytest.raises(FileError, match=rf"{name}: expected .* got (something else|a truncated)"):
+        JOG3R.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("network", {"backbone": "unet"}),
+        ("network", {"backbone_config": {"num_heads": 5}}),
+        ("network", {"backbone_config": {"hidden_size": "wide"}}),
+        ("autoencoder", {"block_out_channels": 8}),
+        ("text_encoder", {"heads": 0}),
+    ],
+)
+def test_values_that_make_no_model(folder: Path, part: str, value: Any, as_a_user: None) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[part] |= value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FileError, match=r"config\.json: expected values that make a model"):
+        JOG3R.from_pretrained(folder)
+
+
+def test_a_full_disk_leaves_no_new_folder(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SaveError, match="No space left"):
+        tiny_model.save_pretrained(tmp_path / "new" / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_such_model(tmp_path: Path) -> None:

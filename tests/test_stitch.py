@@ -1,5 +1,6 @@
 """Backbone, tap and head as one network."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -45,3 +46,25 @@ def test_pairs_do_not_see_each_other(tiny_model: Any, generator: torch.Generator
 def test_a_grid_that_does_not_fit(tiny_model: Any) -> None:
     with pytest.raises(InputError, match="grid: expected rows x columns = 16"):
         tiny_model.network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 5))
+
+
+def test_blocks_behind_the_tap_do_not_run(
+    tiny_model: Any, inputs: tuple[torch.Tensor, ...]
+) -> None:
+    model = copy.deepcopy(tiny_model)
+    for parameter in model.network.backbone.blocks[2].parameters():
+        parameter.fill_(float("nan"))
+    assert torch.equal(model.network.tokens(*inputs), tiny_model.network.tokens(*inputs))
+    assert model.network(*inputs).prediction.isnan().any()
+
+
+def test_a_pair_looks_at_its_two_frames_only(tiny_model: Any, generator: torch.Generator) -> None:
+    tokens, partners = torch.randn(1, 4, 16, 32, generator=generator), torch.tensor([[2]])
+    before = tiny_model.network.pointmaps(tokens, partners, (4, 4))
+    for frame, matters in enumerate([True, False, True, False]):
+        changed = tokens.clone()
+        changed[:, frame] += torch.linspace(-1.0, 1.0, 32)
+        after = tiny_model.network.pointmaps(changed, partners, (4, 4))
+        # The branches look at each other, so either frame matters for both.
+        assert torch.equal(before.points_1, after.points_1) != matters
+        assert torch.equal(before.points_2, after.points_2) != matters

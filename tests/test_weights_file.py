@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from jog3r import weights_file
 from jog3r.errors import FileError
 from jog3r.weights_file import find_model, read_weights, weights_bytes
 
@@ -93,8 +94,13 @@ class TestFindModel:
         assert find_model("my/model") == Path("my/model")
         assert find_model(tmp_path / "my") == tmp_path / "my"
 
-    def test_what_ships(self) -> None:
-        assert find_model("tiny").name == "tiny"
+    def test_what_ships(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(weights_file.resources, "files", lambda package: tmp_path / package)
+        folder = tmp_path / "jog3r" / "weights" / "tiny"
+        with pytest.raises(FileError, match=r"the weights of tiny in .*; train them \(jog3r train"):
+            find_model("tiny")
+        folder.mkdir(parents=True)
+        assert find_model("tiny") == folder
 
     @pytest.mark.parametrize("name", ["tinny", "/no/such", "./no/such", "../such", "a/b/c", ""])
     def test_no_such_model(self, name: str) -> None:

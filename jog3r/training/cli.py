@@ -1,6 +1,7 @@
 """`jog3r train`: run the stages of a recipe, each by LightningCLI."""
 
 import argparse
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from jog3r.errors import FileError, InputError
+from jog3r.errors import FileError, InputError, Jog3rError
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -81,10 +82,31 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
                 parser_kwargs={"exit_on_error": False},
                 args=[*words, "--print_config"] if print_only else words,
             )
-        except ArgumentError as error:
-            raise InputError(
-                f"stage {name}: expected keys and values that its classes take, got: {error}"
-            ) from error
+        except (ArgumentError, ValueError) as error:
+            if (ours := _our_error(error)) is not None:
+                raise ours from error
+            if isinstance(error, ArgumentError):
+                raise InputError(
+                    f"stage {name}: expected keys and values that its classes take, got:"
+                    f" {_in_one_line(error)}; correct the recipe or the command line"
+                ) from error
+            raise
         except SystemExit as done:  # how LightningCLI ends after printing
             if not print_only or done.code:
                 raise
+
+
+def _our_error(error: BaseException | None) -> Jog3rError | None:
+    """Find what a class of ours has to say behind the errors that jsonargparse wraps around it."""
+    while error is not None and not isinstance(error, Jog3rError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _in_one_line(error: Exception) -> str:
+    """Take from jsonargparse's report the line that tells the key and what is wrong with it."""
+    text = " ".join(str(error).split())
+    # The class of a model is one of two possibilities to it, and it reports on both at length.
+    told = r"Problem with given class_path '(\S+)': (.+?) - Expected a <class 'NoneType'>"
+    found = re.search(told, text)
+    return text.rstrip(".") if found is None else f"{found[1]}: {found[2]}"

@@ -2,11 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from jog3r.codecs.text import TextEncoder, load_tokenizer, word_tokenizer
+from jog3r.codecs.text import END, PAD, TextEncoder, load_tokenizer, word_tokenizer
 from jog3r.errors import FileError, InputError
 
 
@@ -51,12 +52,25 @@ def test_the_empty_prompt_passes(encoder: TextEncoder, caplog: pytest.LogCapture
     ("prompt", "message"),
     [
         ("mauve zeppelin", "got none in"),
+        ("?!", "got none in"),
+        (",", "got none in"),
         ("red red red red red red", "at most 5 words"),
     ],
 )
 def test_prompts_that_cannot_be(encoder: TextEncoder, prompt: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         encoder.check_prompt(prompt)
+
+
+def test_special_tokens_cannot_be_written(encoder: TextEncoder) -> None:
+    special = {encoder.tokenizer.token_to_id(token) for token in (PAD, END)}
+    assert not special & set(encoder.token_ids("a </s>")[:-1])
+
+
+def test_something_else_than_text(encoder: TextEncoder, as_a_user: None) -> None:
+    wrong: Any = 7
+    with pytest.raises(InputError, match="prompt: expected a string, got int"):
+        encoder.check_prompt(wrong)
 
 
 class TestTokenizerFile:

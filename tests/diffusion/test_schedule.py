@@ -1,9 +1,11 @@
 """The schedule agrees with its closed form and with diffusers."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from jog3r.diffusion.schedule import NoiseSchedule
+from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule, unit_noise
 from jog3r.losses.generation import PredictionType, generation_target
 
 
@@ -19,10 +21,10 @@ def test_levels_are_the_product_of_the_betas() -> None:
 def test_noising_and_target_are_those_of_diffusers(
     generator: torch.Generator, prediction_type: PredictionType
 ) -> None:
-    from diffusers import DDPMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     schedule = NoiseSchedule(prediction_type=prediction_type)
-    theirs = DDPMScheduler(beta_start=schedule.beta_start, beta_end=schedule.beta_end)
+    theirs: Any = DDPMScheduler(beta_start=schedule.beta_start, beta_end=schedule.beta_end)
     latents, noise = torch.randn((2, 3, 2, 2, 4, 4), generator=generator)
     times = torch.tensor([7, 50, 999])
     torch.testing.assert_close(
@@ -48,10 +50,24 @@ def test_the_sampler_reaches_known_latents(
         signal, level = schedule.levels(torch.tensor([time]))
         noise = (latents - signal * goal) / level
         prediction = noise if prediction_type == "epsilon" else signal * noise - level * goal
-        latents = sampler.step(prediction, time, latents).prev_sample
+        latents = sampler.step(prediction, time, latents, return_dict=False)[0]
     torch.testing.assert_close(latents, goal, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("steps", "last"), [(10, 99), (20, 49), (50, 19)])
 def test_the_last_step_has_little_noise(steps: int, last: int) -> None:
     assert NoiseSchedule().sampler(steps).timesteps.tolist()[-1] == last
+
+
+def test_ten_steps_end_where_reconstruction_is_trained_and_nine_do_not() -> None:
+    assert NoiseSchedule().sampler(10).timesteps[-1] <= RECONSTRUCTION_MAX
+    assert NoiseSchedule().sampler(9).timesteps[-1] > RECONSTRUCTION_MAX
+
+
+def test_noise_depends_on_each_seed_alone() -> None:
+    state = torch.random.get_rng_state()
+    both = unit_noise((3, 2, 5), [7, 8])
+    assert both.shape == (2, 3, 2, 5)
+    assert torch.equal(both[1:], unit_noise((3, 2, 5), [8]))
+    assert not torch.equal(both[0], both[1])
+    assert torch.equal(state, torch.random.get_rng_state())

@@ -1,10 +1,15 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from jog3r.losses.autoencoding import autoencoding_loss
 
-NO_LATENT = {"mean": torch.zeros(2, 4, 2, 2), "log_variance": torch.zeros(2, 4, 2, 2)}
+NO_LATENT: dict[str, Any] = {
+    "mean": torch.zeros(2, 4, 2, 2),
+    "log_variance": torch.zeros(2, 4, 2, 2),
+}
 
 
 @pytest.fixture
@@ -55,12 +60,16 @@ def test_the_divergence_is_that_of_torch(frames: Tensor, generator: torch.Genera
 
 def test_weights_multiply_their_parts(frames: Tensor, generator: torch.Generator) -> None:
     wrong = torch.rand(2, 3, 4, 4, generator=generator)
-    latent = {"mean": torch.ones(2, 4, 2, 2), "log_variance": torch.zeros(2, 4, 2, 2)}
+    latent: dict[str, Any] = {
+        "mean": torch.ones(2, 4, 2, 2),
+        "log_variance": torch.zeros(2, 4, 2, 2),
+    }
     names = ("square", "hue", "edge", "kl")
-    off = {f"{name}_weight": 0.0 for name in names}
+    off: dict[str, Any] = {f"{name}_weight": 0.0 for name in names}
     loss, parts = autoencoding_loss(wrong, frames, **latent, **off)
     torch.testing.assert_close(loss, parts["absolute"])
     for name in names:
         part = parts["edges" if name == "edge" else name]
-        weighted, _ = autoencoding_loss(wrong, frames, **latent, **off | {f"{name}_weight": 3.0})
+        chosen: dict[str, Any] = {**off, f"{name}_weight": 3.0}
+        weighted, _ = autoencoding_loss(wrong, frames, **latent, **chosen)
         torch.testing.assert_close(weighted, parts["absolute"] + 3.0 * part)

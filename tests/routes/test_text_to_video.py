@@ -14,6 +14,10 @@ PROMPT = "a red sphere in a brick room"
 QUICK: dict[str, Any] = {"num_inference_steps": 3, "num_frames": 3, "progress": False}
 
 
+def quick(**changed: Any) -> dict[str, Any]:
+    return QUICK | changed
+
+
 @pytest.fixture
 def model(tiny_model: JOG3R) -> JOG3R:
     return tiny_model
@@ -38,8 +42,7 @@ class TestResult:
         shot = model.generate(PROMPT, num_inference_steps=1, progress=False)
         assert len(shot.video) == model.config.num_frames
         for frames in (1, 5):
-            options = QUICK | {"num_frames": frames}
-            assert len(model.generate(PROMPT, **options).video) == frames
+            assert len(model.generate(PROMPT, **quick(num_frames=frames)).video) == frames
 
     def test_lists_give_lists(self, model: JOG3R) -> None:
         shots = model.generate(PROMPT, seed=[4, 9], **QUICK)
@@ -53,7 +56,7 @@ class TestResult:
     ) -> None:
         model.generate(PROMPT, **QUICK)
         assert not capsys.readouterr().err
-        model.generate(PROMPT, **QUICK | {"progress": True})
+        model.generate(PROMPT, **quick(progress=True))
         assert "sampling: 100%" in capsys.readouterr().err
 
 
@@ -188,7 +191,7 @@ class TestBadInput:
         self, model: JOG3R, wrong: dict[str, Any], says: str, as_a_user: None
     ) -> None:
         with pytest.raises(InputError, match=f"^{says}: expected"):
-            model.generate(PROMPT, **QUICK | wrong)
+            model.generate(PROMPT, **quick(**wrong))
 
     def test_regularisers_are_for_cameras(self, model: JOG3R) -> None:
         from jog3r.alignment import Regularisers

@@ -12,6 +12,10 @@ PROMPT = "a red sphere in a brick room"
 QUICK: dict[str, Any] = {"num_inference_steps": 10, "num_frames": 3, "progress": False}
 
 
+def quick(**changed: Any) -> dict[str, Any]:
+    return QUICK | changed
+
+
 K = torch.tensor([[15.0, 0.0, 8.0], [0.0, 15.0, 8.0], [0.0, 0.0, 1.0]])
 
 
@@ -90,8 +94,8 @@ class TestBadInput:
     def test_a_last_step_that_is_too_noisy(self, model: JOG3R, steps: int) -> None:
         says = f"num_inference_steps: expected at least 10 with cameras=True, got {steps}"
         with pytest.raises(InputError, match=says):
-            model.generate(PROMPT, cameras=True, **QUICK | {"num_inference_steps": steps})
+            model.generate(PROMPT, cameras=True, **quick(num_inference_steps=steps))
 
     def test_a_single_frame(self, model: JOG3R) -> None:
         with pytest.raises(InputError, match="num_frames: expected at least 2 with cameras=True"):
-            model.generate(PROMPT, cameras=True, **QUICK | {"num_frames": 1})
+            model.generate(PROMPT, cameras=True, **quick(num_frames=1))

@@ -246,14 +246,44 @@ class TestRecipe:
         ],
     )
     def test_wrong_words(self, arguments: list[str], message: str) -> None:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=message) as caught:
             main(["--config", str(RECIPE), *arguments])
+        assert len(str(caught.value)) < 250
+
+    @pytest.mark.parametrize(
+        ("place", "names"),
+        [
+            (("trainer",), "trainer.colour"),
+            (("model", "init_args"), "JointTraining.*colour"),
+            (("model", "init_args", "model", "network"), "network.*colour"),
+            (("data", "init_args"), "WorldDataModule.*colour"),
+        ],
+    )
+    def test_a_key_that_no_class_has(
+        self, tmp_path: Path, place: tuple[str, ...], names: str
+    ) -> None:
+        recipe = yaml.safe_load(RECIPE.read_text())
+        part = recipe["stages"]["joint"]
+        for key in place:
+            part = part[key]
+        part["colour"] = 3
+        file = tmp_path / "recipe.yaml"
+        file.write_text(yaml.safe_dump(recipe))
+        with pytest.raises(InputError, match=names) as caught:
+            main(["--config", str(file), "--stage", "joint"])
+        assert len(str(caught.value)) < 250
 
     # LightningCLI itself uses a part of jsonargparse that is to go.
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_no_folder_to_start_from(self, tmp_path: Path) -> None:
         words = ["--stage", "joint", "--model.init_args.start", str(tmp_path / "nothing")]
         with pytest.raises(FileError, match=r"start: expected autoencoder\.safetensors or model"):
+            main(["--config", str(RECIPE), *words])
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_stream_of_held_out_clips(self) -> None:
+        words = ["--stage", "autoencoder", "--data.init_args.seed", "256"]
+        with pytest.raises(InputError, match=r"^seed: expected 0 to 255, got 256"):
             main(["--config", str(RECIPE), *words])
 
     @pytest.mark.parametrize("content", ["", "[1, 2", "stages: 3", "trainer: {}"])

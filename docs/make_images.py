@@ -1,10 +1,11 @@
 """Make the pictures of the documentation, with the library itself.
 
-    python docs/make_images.py first_screen                    docs/images/first_screen.png
-    python docs/make_images.py world                           docs/images/world.png
-    python docs/make_images.py curves METRICS.csv              jog3r/weights/tiny/curves.png
+    python docs/make_images.py first_screen            docs/images/first_screen.png
+    python docs/make_images.py world                   docs/images/world.png
+    python docs/make_images.py curves METRICS.csv      jog3r/weights/tiny/curves.png
 
-`first_screen` needs the packaged weights; METRICS.csv is what the joint stage logs.
+`first_screen` needs the packaged weights; with --truth it shows clips of the controlled world with
+their true depth and cameras instead, and says so. METRICS.csv is what the joint stage logs.
 """
 
 import argparse
@@ -12,10 +13,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import jog3r
-from jog3r import JOG3R, Reconstruction
+from jog3r import JOG3R, Cameras, Reconstruction, Video
 from jog3r.cli.demo import PROMPT
 from jog3r.data.world import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.export import overview
@@ -96,6 +98,27 @@ def demo_results(model: str, prompt: str, seed: int) -> list[tuple[str, Reconstr
         (f'Generated with its cameras: "{prompt}"', shot.reconstruction),
         ("Reconstructed: photographs of a desk (TUM RGB-D, CC BY 4.0)", clip),
     ]
+
+
+def true_results() -> list[tuple[str, Reconstruction]]:
+    """Give two held-out clips of the controlled world with what is true about them."""
+    world = World(WorldConfig(size=128, samples=3, photos=str(PACKAGE / "assets" / "photos")))
+    clips = [world.clip(HELD_OUT + number) for number in (0, 1)]
+    return [
+        (f'Controlled world, true depth and cameras: "{clip.caption}"', true_scene(clip))
+        for clip in clips
+    ]
+
+
+def true_scene(clip: WorldClip) -> Reconstruction:
+    """State a clip of the controlled world as a reconstruction without error."""
+    height, width = clip.depth.shape[1:]
+    cameras = Cameras(
+        torch.from_numpy(clip.world_from_camera), torch.from_numpy(clip.K), (height, width)
+    )
+    depth = torch.from_numpy(clip.depth)
+    video = Video(torch.from_numpy(clip.frames), fps=8)
+    return Reconstruction(video, cameras, depth, torch.ones_like(depth), "metric")
 
 
 def world_sheet(path: Path, size: int = TILE) -> None:
@@ -188,6 +211,7 @@ def main() -> None:
     screen.add_argument("--model", default="tiny")
     screen.add_argument("--prompt", default=PROMPT)
     screen.add_argument("--seed", type=int, default=0)
+    screen.add_argument("--truth", action="store_true", help="clips of the world, without a model")
     screen.add_argument("--out", type=Path, default=IMAGES / "first_screen.png")
     sheet = commands.add_parser("world")
     sheet.add_argument("--out", type=Path, default=IMAGES / "world.png")
@@ -196,7 +220,8 @@ def main() -> None:
     drawn.add_argument("--out", type=Path, default=PACKAGE / "weights" / "tiny" / "curves.png")
     args = parser.parse_args()
     if args.command == "first_screen":
-        first_screen(args.out, demo_results(args.model, args.prompt, args.seed))
+        model = (args.model, args.prompt, args.seed)
+        first_screen(args.out, true_results() if args.truth else demo_results(*model))
     elif args.command == "world":
         world_sheet(args.out)
     else:

@@ -45,7 +45,6 @@ def main() -> None:
 
     # Several seeds give several videos in one batch; seed 0 among them is the one from above.
     shots = model.generate(prompt, seed=[0, 1], num_inference_steps=steps, num_frames=frames)
-    assert isinstance(shots, list)
     difference = shots[0].video.frames.int() - plain.video.frames.int()
     print("largest difference, alone against in a batch:", int(difference.abs().max()), "of 255")
 

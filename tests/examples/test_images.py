@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jog3r import Cameras, Reconstruction, Video
+from jog3r import Cameras
 from jog3r.data.media import read_video
 from jog3r.data.world import HELD_OUT, World, WorldConfig
 
@@ -26,16 +26,8 @@ def pictures() -> ModuleType:
     return module
 
 
-def true_scene() -> Reconstruction:
-    clip = World(WorldConfig(size=32)).clip(HELD_OUT, 2)
-    cameras = Cameras(torch.from_numpy(clip.world_from_camera), torch.from_numpy(clip.K), (32, 32))
-    depth = torch.from_numpy(clip.depth)
-    video = Video(torch.from_numpy(clip.frames), fps=8)
-    return Reconstruction(video, cameras, depth, torch.ones_like(depth), "metric")
-
-
 def test_first_screen(pictures: ModuleType, tmp_path: Path) -> None:
-    scene = true_scene()
+    scene = pictures.true_scene(World(WorldConfig(size=32)).clip(HELD_OUT, 2))
     one, two = tmp_path / "one.png", tmp_path / "two.png"
     pictures.first_screen(one, [("a scene", scene)])
     pictures.first_screen(two, [("a scene", scene), ("again", scene)])

@@ -53,7 +53,8 @@ def make_shots(model: Any, name: str, prompts: Sequence[Prompt]) -> Iterator[Sho
 
 def _generate(model: Any, prompts: Sequence[Prompt]) -> list[Shot]:
     """Run the route T2V+C, but go on where `model.generate` would raise for one of the batch."""
-    from jog3r.routes.text_to_video import SamplingOptions, decode, sample_latents
+    from jog3r.routes.arguments import SamplingOptions
+    from jog3r.routes.text_to_video import decode, sample_latents
     from jog3r.routes.video_to_cameras import reconstruct_tokens
 
     options = SamplingOptions(

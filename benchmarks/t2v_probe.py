@@ -61,7 +61,7 @@ def trained_probe(world: World, args: argparse.Namespace) -> Probe:
         return probe.eval()
     seeds = range(TRAINING, TRAINING + scenes)
     data = labelled_frames(world, seeds, threads=args.threads)
-    progress(f"probe: rendered {len(data[0])} frames")
+    progress(f"probe: rendered {len(data.frames)} frames")
     probe = train_probe(data, epochs=args.epochs, seed=args.seed)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(probe.state_dict(), file.with_suffix(".part"))
@@ -92,8 +92,8 @@ def write_probe_table(
     Returns:
         Thresholds of colours and shapes; share of the test frames that show each attribute.
     """
-    limits = thresholds(probe.scores(as_input(calibration[0])), calibration[1])
-    frames, labels = as_input(test[0]), test[1]
+    limits = thresholds(probe.scores(as_input(calibration.frames)), calibration.labels)
+    frames, labels = as_input(test.frames), test.labels
     rows = probe_rows("held-out world frames", probe.scores(frames), labels, limits)
     seen = probe.scores(decoded(model, frames))
     rows += probe_rows("the same, through the autoencoder", seen, labels, limits)
@@ -102,7 +102,7 @@ def write_probe_table(
         " not those of the tests; the model under test plays no part",
         "labels": f"present: its things cover {PRESENT:.1%} of the frame; absent: below"
         f" {ABSENT:.1%}; frames in between are left out for that attribute",
-        "thresholds": f"best balanced accuracy on {len(calibration[0])} other frames",
+        "thresholds": f"best balanced accuracy on {len(calibration.frames)} other frames",
         "average": "over the attributes of a kind, each counted the same",
     }
     record.write(rows, notes, table="probe")

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from jog3r.data.world import World, WorldConfig
 from jog3r.errors import FileError, InputError
@@ -170,7 +171,7 @@ def trainer(steps: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
         accelerator="cpu",
         max_steps=steps,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
@@ -180,15 +181,21 @@ def trainer(steps: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
-def test_a_resumed_run_equals_an_uninterrupted_one(joint: JointTraining, tmp_path: Path) -> None:
-    resumed = copy.deepcopy(joint)
-    trainer(4, tmp_path).fit(joint, data())
+@pytest.mark.parametrize("averages", [[], [EMAWeightAveraging]], ids=["plain", "averaged"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    joint: JointTraining, tmp_path: Path, averages: list[Any]
+) -> None:
+    def run(stage: JointTraining, name: str, steps: int, start: Path | None = None) -> None:
+        checkpoints = ModelCheckpoint(
+            tmp_path / name, filename="{step}", every_n_train_steps=2, save_top_k=-1
+        )
+        callbacks = [*(kind(decay=0.5) for kind in averages), checkpoints]
+        trainer(steps, tmp_path, *callbacks).fit(stage, data(), ckpt_path=start)
 
-    first = trainer(2, tmp_path)
-    interrupted = copy.deepcopy(resumed)
-    first.fit(interrupted, data())
-    first.save_checkpoint(tmp_path / "half.ckpt")
-    trainer(4, tmp_path).fit(resumed, data(), ckpt_path=tmp_path / "half.ckpt")
+    interrupted, resumed = copy.deepcopy(joint), copy.deepcopy(joint)
+    run(joint, "whole", 4)
+    run(interrupted, "first", 3)
+    run(resumed, "second", 4, start=tmp_path / "first" / "step=2.ckpt")
 
     for name, tensor in joint.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)

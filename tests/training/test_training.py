@@ -181,6 +181,7 @@ def trainer(steps: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")
 @pytest.mark.parametrize("averages", [[], [EMAWeightAveraging]], ids=["plain", "averaged"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     joint: JointTraining, tmp_path: Path, averages: list[Any]

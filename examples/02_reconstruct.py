@@ -24,10 +24,11 @@ from jog3r.geometry import focal
 CLIP = Path(jog3r.__file__).parent / "assets" / "real_clip"
 
 
-def turn_deg(world_from_camera: torch.Tensor) -> torch.Tensor:
-    """Angle between each camera and the first one."""
+def turn_deg(world_from_camera: torch.Tensor) -> list[float]:
+    """Angle between each camera and the first one, whose camera is the world."""
     trace = world_from_camera[:, :3, :3].diagonal(dim1=1, dim2=2).sum(dim=1)
-    return torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1)))
+    angles = torch.rad2deg(torch.acos(((trace - 1) / 2).clamp(-1, 1)))
+    return [round(angle, 1) for angle in angles.tolist()]
 
 
 def main() -> None:
@@ -47,18 +48,18 @@ def main() -> None:
     scene = model.reconstruct(video)
     print(scene)
     print("focal length [px]:", focal(scene.cameras.K)[0].item())
-    print("turn since the first frame [deg]:", turn_deg(scene.cameras.world_from_camera).tolist())
+    print("turn since the first frame [deg]:", turn_deg(scene.cameras.world_from_camera))
 
     # Known intrinsics, in pixels of the input, are kept as they are.
     if args.clip == CLIP:
         true = Cameras.load(CLIP / "cameras.json", "json")
-        print("true turn [deg]:", turn_deg(true.world_from_camera).tolist()[: len(video)])
+        print("true turn [deg]:", turn_deg(true.world_from_camera)[: len(video)])
         known = model.reconstruct(video, K=true.K[0])
         print("with known K:", focal(known.cameras.K)[0].item(), "px")
 
     # Smoothness terms tie neighbouring frames together. Unordered photographs want none of them.
     rough = model.reconstruct(video, regularisers=Regularisers.off())
-    print("unregularised turn [deg]:", turn_deg(rough.cameras.world_from_camera).tolist())
+    print("unregularised turn [deg]:", turn_deg(rough.cameras.world_from_camera))
 
     # Depth, confidence and world points come per pixel; the cloud leaves out the least confident.
     print("depth", tuple(scene.depth.shape), "points", len(scene.points))

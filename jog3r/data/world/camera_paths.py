@@ -46,13 +46,13 @@ class PathConfig:
     """
 
     frames: int = 16
-    yaw_median_deg: float = 0.75
-    yaw_spread: float = 1.0
+    yaw_median_deg: float = 1.25
+    yaw_spread: float = 1.2
     step_median: float = 0.055
     step_spread: float = 0.6
-    spread_deg: float = 12.0
-    fov_median_deg: float = 58.0
-    fov_spread_deg: float = 4.0
+    spread_deg: float = 9.0
+    fov_median_deg: float = 58.8
+    fov_spread_deg: float = 2.5
     handheld_share: float = 0.4
     clearance: float = 0.35
 

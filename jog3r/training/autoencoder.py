@@ -9,7 +9,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
-from jog3r.training.schedules import optimiser_with_warmup
+from jog3r.training.schedules import BETAS, with_warmup
 from jog3r.training.start import load_autoencoder
 
 
@@ -97,10 +97,7 @@ class AutoencoderTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Give AdamW with warm-up."""
-        return optimiser_with_warmup(
-            self.model.parameters(),
-            self.learning_rate,
-            warmup=self.warmup_steps,
-            decay=self.decay_steps,
-            weight_decay=0.0,
+        optimiser = torch.optim.AdamW(
+            self.model.parameters(), self.learning_rate, BETAS, weight_decay=0.0
         )
+        return with_warmup(optimiser, warmup=self.warmup_steps, decay=self.decay_steps)

@@ -15,7 +15,7 @@ from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.losses.generation import generation_loss, generation_target
 from jog3r.losses.pointmap_regression import pointmap_regression
 from jog3r.model import JOG3R
-from jog3r.training.schedules import optimiser_with_warmup
+from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
 
 
@@ -34,10 +34,10 @@ class JointTraining(pl.LightningModule):
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
         max_depth: Points farther than this [m] are not supervised.
-        learning_rate: Peak of AdamW's rate.
+        learning_rate: Peak of Muon's rate.
         warmup_steps: Steps of linear rise.
         decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
-        weight_decay: Of AdamW.
+        weight_decay: Of the optimiser.
         seed: Of noise, timesteps, pairs and dropped prompts.
 
     Raises:
@@ -148,14 +148,14 @@ class JointTraining(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """Give AdamW with warm-up on everything that trains."""
-        return optimiser_with_warmup(
-            [p for p in self.model.parameters() if p.requires_grad],
+        """Give Muon with warm-up on everything that trains."""
+        optimiser = muon(
+            self.model.network,
+            self.model.text_encoder.parameters(),
             self.learning_rate,
-            warmup=self.warmup_steps,
-            decay=self.decay_steps,
             weight_decay=self.weight_decay,
         )
+        return with_warmup(optimiser, warmup=self.warmup_steps, decay=self.decay_steps)
 
     def _draw(
         self, latents: Tensor, captions: Sequence[str], generator: torch.Generator

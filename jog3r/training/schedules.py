@@ -1,34 +1,63 @@
-"""Optimiser and learning rate, shared by all stages."""
+"""Optimisers and learning rates, shared by all stages."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+from timm.optim.muon import Muon
 from torch import nn
 
+BETAS = (0.9, 0.98)
 
-def optimiser_with_warmup(
-    parameters: Iterable[nn.Parameter],
-    rate: float,
-    *,
-    warmup: int,
-    decay: int | None,
-    weight_decay: float,
-) -> dict[str, Any]:
-    """Give AdamW and its learning rate over the steps.
+
+def muon(
+    network: nn.Module, others: Iterable[nn.Parameter], rate: float, *, weight_decay: float
+) -> Muon:
+    """Give an optimiser that orthogonalises the updates of a transformer's inner matrices.
+
+    The linear layers of `network` get Muon's updates, scaled to the size of AdamW's; its output
+    layers, embeddings, biases and `others` get AdamW at half the rate.
 
     Args:
-        parameters: What is trained.
-        rate: Peak of the learning rate.
-        warmup: Steps over which it rises linearly.
+        network: A `StitchedModel`.
+        others: Parameters outside it.
+        rate: Learning rate.
+        weight_decay: Of both.
+
+    Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv 2502.16982 (scale of the updates).
+    """
+    inner, rest = [], list(others)
+    for name, parameter in network.named_parameters():
+        owner = network.get_submodule(name.rpartition(".")[0])
+        outputs = "final_layer" in name or name.startswith("head_")
+        matrix = isinstance(owner, nn.Linear) and parameter.ndim == 2 and not outputs
+        (inner if matrix else rest).append(parameter)
+    return Muon(
+        [
+            {"params": inner, "use_fallback": False},
+            {"params": rest, "use_fallback": True, "lr": 0.5 * rate},
+        ],
+        lr=rate,
+        weight_decay=weight_decay,
+        nesterov=True,
+        betas=BETAS,
+    )
+
+
+def with_warmup(
+    optimiser: torch.optim.Optimizer, *, warmup: int, decay: int | None
+) -> dict[str, Any]:
+    """Let the learning rate rise, and fall if wanted.
+
+    Args:
+        optimiser: At its peak rates.
+        warmup: Steps over which they rise linearly.
         decay: Step at which a half cosine reaches zero; None keeps the peak.
-        weight_decay: Of AdamW.
 
     Returns:
         The dictionary that `LightningModule.configure_optimizers` gives.
     """
-    optimiser = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=weight_decay)
 
     def factor(step: int) -> float:
         rise = min((step + 1) / max(warmup, 1), 1.0)

@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from jog3r.training.schedules import optimiser_with_warmup
+from jog3r.model import JOG3R
+from jog3r.training.schedules import muon, with_warmup
 
 
 def rates(steps: int, warmup: int, decay: int | None) -> list[float]:
     """Return the learning rate of each step; its peak is 2."""
-    made = optimiser_with_warmup(
-        nn.Linear(1, 1).parameters(), 2.0, warmup=warmup, decay=decay, weight_decay=0.0
-    )
-    optimiser, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    optimiser = torch.optim.AdamW(nn.Linear(1, 1).parameters(), 2.0)
+    made = with_warmup(optimiser, warmup=warmup, decay=decay)
+    scheduler = made["lr_scheduler"]["scheduler"]
     found = []
     for _ in range(steps):
         found.append(optimiser.param_groups[0]["lr"])
@@ -34,9 +34,35 @@ def test_half_a_cosine_to_zero() -> None:
     )
 
 
-def test_it_counts_steps_and_decays_weights() -> None:
-    made = optimiser_with_warmup(
-        nn.Linear(1, 1).parameters(), 1.0, warmup=1, decay=None, weight_decay=0.3
-    )
-    assert made["lr_scheduler"]["interval"] == "step"
-    assert made["optimizer"].param_groups[0]["weight_decay"] == 0.3
+def test_it_counts_steps() -> None:
+    optimiser = torch.optim.AdamW(nn.Linear(1, 1).parameters(), 1.0)
+    assert with_warmup(optimiser, warmup=1, decay=None)["lr_scheduler"]["interval"] == "step"
+
+
+def test_every_parameter_trains_once_and_only_inner_matrices_are_orthogonalised(
+    tiny_model: JOG3R,
+) -> None:
+    network, text = tiny_model.network, tiny_model.text_encoder
+    inner, rest = muon(network, text.parameters(), 2.0, weight_decay=0.3).param_groups
+    trained = [id(p) for p in [*inner["params"], *rest["params"]]]
+    assert len(set(trained)) == len(trained)
+    assert set(trained) == {id(p) for module in (network, text) for p in module.parameters()}
+    names = {id(p): name for name, p in network.named_parameters()}
+    chosen = {names[id(p)] for p in inner["params"]}
+    assert {"backbone.blocks.0.attn.qkv.weight", "decoder.dec_blocks2.0.mlp.fc1.weight"} <= chosen
+    apart = ("bias", "table", "x_embedder", "final_layer", "head_")
+    assert not [name for name in chosen if any(part in name for part in apart)]
+    assert (inner["lr"], rest["lr"], inner["weight_decay"]) == (2.0, 1.0, 0.3)
+
+
+def test_an_update_has_equal_singular_values() -> None:
+    layer = nn.Linear(16, 16, bias=False)
+    network = nn.ModuleDict({"inner": layer})
+    before = layer.weight.detach().clone()
+    optimiser = muon(network, [], 0.1, weight_decay=0.0)
+    layer.weight.grad = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    optimiser.step()
+    values = torch.linalg.svdvals((before - layer.weight.detach()) / 0.1)
+    assert values.max() / values.min() < 2.0  # of the gradient itself: over 10
+    # Scaled to the size of AdamW's steps: 0.2 per entry, root mean square.
+    assert values.square().mean().sqrt() / 4.0 == pytest.approx(0.2, rel=0.2)

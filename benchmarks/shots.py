@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.held_out import Prompt
 from benchmarks.record import REPOSITORY, progress, source_hash, weights_hash
-from jog3r.errors import InputError
+from jog3r.errors import AlignmentError
 from jog3r.results import Cameras, Reconstruction, Video
 
 CACHE = REPOSITORY / "outputs" / "benchmarks"
@@ -52,32 +52,20 @@ def make_shots(model: Any, name: str, prompts: Sequence[Prompt]) -> Iterator[Sho
 
 
 def _generate(model: Any, prompts: Sequence[Prompt]) -> list[Shot]:
-    """Run the route T2V+C, but go on where `model.generate` would raise for one of the batch."""
-    from jog3r.routes.arguments import SamplingOptions
-    from jog3r.routes.text_to_video import decode, sample_latents
-    from jog3r.routes.video_to_cameras import reconstruct_tokens
-
-    options = SamplingOptions(
-        negative_prompt="",
-        guidance_scale=GUIDANCE,
-        steps=STEPS,
-        frames=model.config.num_frames,
-        callback=None,
-        progress=False,
-    )
-    captions, seeds = [p.caption for p in prompts], [p.seed for p in prompts]
-    sample = sample_latents(model, captions, seeds, options)
-    shots = []
-    for prompt, tokens, video in zip(
-        prompts, sample.tokens, decode(model, sample.latents), strict=True
-    ):
-        try:
-            scene = reconstruct_tokens(model, tokens, video)
-        except InputError as error:
-            progress(f"{prompt.caption!r}: {error}")
-            scene = None
-        shots.append(Shot(prompt, video, scene))
-    return shots
+    """Run the route T2V+C; where a clip's alignment fails, its shot has no scene."""
+    try:
+        made = model.generate(
+            [prompt.caption for prompt in prompts],
+            seed=[prompt.seed for prompt in prompts],
+            cameras=True,
+            guidance_scale=GUIDANCE,
+            num_inference_steps=STEPS,
+            progress=False,
+        )
+    except AlignmentError as error:
+        progress(str(error))
+        made = error.generations
+    return [Shot(p, shot.video, shot.reconstruction) for p, shot in zip(prompts, made, strict=True)]
 
 
 def _store(file: Path, shot: Shot) -> None:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 # Imported for its effect, and before anything that may import torchvision.
 from jog3r import torchvision_cpu as _torchvision_cpu  # noqa: F401
-from jog3r.errors import FileError, InputError, Jog3rError, MissingPackageError, SaveError
+from jog3r.errors import (
+    AlignmentError,
+    FileError,
+    InputError,
+    Jog3rError,
+    MissingPackageError,
+    SaveError,
+)
 
 if TYPE_CHECKING:
     from jog3r.model import JOG3R
@@ -23,6 +30,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "JOG3R",
+    "AlignmentError",
     "Cameras",
     "FileError",
     "Generation",

@@ -5,6 +5,12 @@ Each class also derives from the built-in exception a caller would guess, so tha
 `except ValueError` works too.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jog3r.results import Generation
+
 
 class Jog3rError(Exception):
     """Base class: catching it catches everything that jog3r raises on purpose."""
@@ -12,6 +18,21 @@ class Jog3rError(Exception):
 
 class InputError(Jog3rError, ValueError):
     """An argument is unusable: wrong shape or dtype, NaN, out of range, unsupported combination."""
+
+
+class AlignmentError(InputError):
+    """Pointmaps that no camera explains.
+
+    Attributes:
+        generations: What the call has generated nonetheless, one for each sample; the
+            `reconstruction` of those that failed is None. Empty where nothing was generated.
+    """
+
+    generations: "list[Generation]"
+
+    def __init__(self, message: str, generations: "Sequence[Generation]" = ()) -> None:
+        super().__init__(message)
+        self.generations = list(generations)
 
 
 class FileError(Jog3rError, ValueError):

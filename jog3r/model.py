@@ -213,6 +213,8 @@ class JOG3R(nn.Module):
         Raises:
             InputError: A prompt without a known word or too long, an option of the wrong type or
                 out of range, options that exclude each other.
+            AlignmentError: With cameras, pointmaps that no camera explains; its `generations` hold
+                all that was made.
         """
         from jog3r.routes.text_to_video import text_to_video
         from jog3r.routes.text_to_video_and_cameras import text_to_video_and_cameras
@@ -269,6 +271,7 @@ class JOG3R(nn.Module):
 
         Raises:
             InputError: A wrong shape or dtype, NaN, a single frame, K that does not fit.
+            AlignmentError: Pointmaps that no camera explains.
             FileError: A missing or corrupt file, an empty folder, images of several sizes.
         """
         from jog3r.routes.video_to_cameras import video_to_cameras

@@ -6,6 +6,7 @@ from typing import Any
 
 from jog3r.cli.outputs import check_free, print_outputs, slug
 from jog3r.cli.parser import add_model_options, finite, given, positive_int, whole_number
+from jog3r.errors import AlignmentError
 
 DESCRIPTION = """\
 Generate a video from a sentence. With --cameras the same sampling run also gives the camera of
@@ -83,20 +84,26 @@ def run(args: argparse.Namespace) -> None:
     from jog3r import JOG3R
 
     model = JOG3R.from_pretrained(args.model, device=args.device)
-    shots = model.generate(
-        args.prompt,
-        cameras=args.cameras,
-        seed=seeds,
-        progress=not args.no_progress,
-        **given(
-            num_inference_steps=args.steps,
-            guidance_scale=args.guidance,
-            num_frames=args.frames,
-            negative_prompt=args.negative_prompt,
-        ),
-    )
+    failure = None
+    try:
+        shots = model.generate(
+            args.prompt,
+            cameras=args.cameras,
+            seed=seeds,
+            progress=not args.no_progress,
+            **given(
+                num_inference_steps=args.steps,
+                guidance_scale=args.guidance,
+                num_frames=args.frames,
+                negative_prompt=args.negative_prompt,
+            ),
+        )
+    except AlignmentError as error:  # the videos are there nonetheless
+        failure, shots = error, error.generations
     assert isinstance(shots, list)  # as `seed` is a list
     saved = [
         shot.save(each, overwrite=args.overwrite) for shot, each in zip(shots, folders, strict=True)
     ]
     print_outputs(saved)
+    if failure:
+        raise failure

@@ -23,12 +23,12 @@ class Sample:
 
     Attributes:
         latents: `(B, C, T, h, w)`, clean.
-        tokens: At the tap in the last step, `(B, T, S, D)`; with guidance, of the half that sees
-            the negative prompt, which is empty by default as in reconstruction's training.
+        tokens: At the tap in the last step, of the latents as they came to it, with the empty
+            prompt as in reconstruction's training: `(B, T, S, D)`; None if not asked for.
     """
 
     latents: Tensor
-    tokens: Tensor
+    tokens: Tensor | None
 
 
 def text_to_video(
@@ -46,9 +46,14 @@ def text_to_video(
 
 @torch.inference_mode()
 def sample_latents(
-    model: "JOG3R", prompts: Sequence[str], seeds: Sequence[int], options: SamplingOptions
+    model: "JOG3R",
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    options: SamplingOptions,
+    *,
+    tapped: bool = False,
 ) -> Sample:
-    """Denoise from pure noise, with classifier-free guidance.
+    """Denoise from pure noise, with classifier-free guidance; `tapped` asks for the tokens.
 
     Raises:
         InputError: A prompt that is too long or without a known word; a callback that returns
@@ -58,9 +63,9 @@ def sample_latents(
     texts = [*[options.negative_prompt] * len(prompts), *prompts] if guided else list(prompts)
     for text in dict.fromkeys(texts):
         model.text_encoder.check_prompt(text)
-    text, text_mask = model.text_encoder(texts)
+    features = model.text_encoder(texts)
     latents = initial_noise(model, seeds, options.frames)
-    tokens = torch.empty(0)
+    tokens = None
     scheduler = model.schedule.sampler(options.steps)
     timesteps = scheduler.timesteps.tolist()
     for index, timestep in enumerate(
@@ -68,16 +73,34 @@ def sample_latents(
     ):
         batch = torch.cat([latents, latents]) if guided else latents
         times = torch.full((len(batch),), float(timestep), device=model.device)
-        out = model.network(batch, times, text, text_mask)
+        if tapped and index == len(timesteps) - 1:
+            prediction, tokens = _tapped(model, batch, times, texts, count=len(latents))
+        else:
+            prediction = model.network(batch, times, *features).prediction
         # Some backbones predict a variance behind the mean.
-        prediction = out.prediction[:, : latents.shape[1]]
+        prediction = prediction[:, : latents.shape[1]]
         if guided:
             without, with_prompt = prediction.chunk(2)
             prediction = without + options.guidance_scale * (with_prompt - without)
-        tokens = out.taps[model.config.network.tap][: len(latents)]
         latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
         latents = _call_back(options, index, timestep, latents)
     return Sample(latents, tokens)
+
+
+def _tapped(
+    model: "JOG3R", batch: Tensor, times: Tensor, texts: list[str], *, count: int
+) -> tuple[Tensor, Tensor]:
+    """Run the last step, and take the tokens of its first `count` samples with the empty prompt.
+
+    By default guidance's own first half is that. Otherwise these samples come into the batch once
+    more, and leave it at the tap.
+    """
+    if not any(texts[:count]):
+        out = model.network(batch, times, *model.text_encoder(texts))
+        return out.prediction, out.taps[model.config.network.tap][:count]
+    features = model.text_encoder([*texts, *[""] * count])
+    both, times = torch.cat([batch, batch[:count]]), torch.cat([times, times[:count]])
+    return model.network.joint(both, times, *features, reconstructed=count)
 
 
 def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
-from jog3r.errors import InputError
+from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import SamplingOptions
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_to_cameras import reconstruct_tokens
@@ -32,6 +32,7 @@ def text_to_video_and_cameras(
     Raises:
         InputError: A single frame, or so few steps that the last one is outside the low-noise range
             of the head; what `sample_latents` refuses.
+        AlignmentError: Pointmaps of a sample that no camera explains; holds all that was made.
     """
     from jog3r.results import Generation
 
@@ -47,14 +48,18 @@ def text_to_video_and_cameras(
             f"num_inference_steps: expected at least {least} with cameras=True, got"
             f" {options.steps}; the last step would be too noisy for the head"
         )
-    sample = sample_latents(model, prompts, seeds, options)
-    videos = decode(model, sample.latents)
-    return [
-        Generation(
-            video=video,
-            prompt=prompt,
-            seed=seed,
-            reconstruction=reconstruct_tokens(model, tokens, video, regularisers=regularisers),
-        )
-        for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True)
-    ]
+    sample = sample_latents(model, prompts, seeds, options, tapped=True)
+    assert sample.tokens is not None  # as they were asked for
+    made, failures = [], []
+    for video, tokens, prompt, seed in zip(
+        decode(model, sample.latents), sample.tokens, prompts, seeds, strict=True
+    ):
+        try:
+            scene = reconstruct_tokens(model, tokens, video, regularisers=regularisers)
+        except AlignmentError as error:
+            scene = None
+            failures.append(f"seed {seed}: {error}")
+        made.append(Generation(video=video, prompt=prompt, seed=seed, reconstruction=scene))
+    if failures:  # raised at the end, so that no sample is lost with another
+        raise AlignmentError("; ".join(failures), made)
+    return made

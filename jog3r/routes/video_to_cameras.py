@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_AT, unit_noise
-from jog3r.errors import InputError
+from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import known_intrinsics
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def video_to_cameras(
 
     Raises:
         InputError: What `read_video` refuses, a single frame, K that does not fit.
+        AlignmentError: Pointmaps that no camera explains.
         FileError: What `read_video` cannot read.
     """
     from jog3r.data.fit import resize_and_crop
@@ -108,7 +109,7 @@ def reconstruct_tokens(
     """Align the pointmaps of one video's tokens; the result is in the pixels of the network.
 
     Raises:
-        InputError: Pointmaps that no camera explains.
+        AlignmentError: Pointmaps that no camera explains.
     """
     from jog3r.alignment import align
     from jog3r.results import Cameras, Reconstruction
@@ -116,7 +117,7 @@ def reconstruct_tokens(
     try:
         aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
     except InputError as error:
-        raise InputError(
+        raise AlignmentError(
             "video: expected a clip that the model understands, got pointmaps that no camera"
             f" explains ({error}); try other frames or give K"
         ) from error

@@ -11,9 +11,11 @@ from jog3r.cli import main
 from jog3r.codecs.text import word_tokenizer
 from jog3r.config import from_plain
 from jog3r.data.world.captions import vocabulary
+from jog3r.errors import AlignmentError
 from jog3r.geometry.intrinsics import intrinsics_from_fov
 from jog3r.model import JOG3R
 from jog3r.results import Generation, Reconstruction
+from jog3r.routes import text_to_video_and_cameras
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
 
@@ -52,6 +54,25 @@ def test_generate_saves_one_folder_per_seed(
     assert second.seed == 2
     assert torch.equal(second.video.frames, again.video.frames)
     assert not torch.equal(first.video.frames, second.video.frames)
+
+
+def test_generate_saves_the_video_where_cameras_fail(
+    model: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise AlignmentError("video: expected a clip, got fog; try another")
+
+    monkeypatch.setattr(text_to_video_and_cameras, "reconstruct_tokens", fails)
+    line = ["generate", "a red cone", "--cameras", "--steps", "10", "--frames", "2"]
+    out = tmp_path / "out"
+    assert main([*line, "--model", model, "--no-progress", "--out", str(out)]) == 2
+    told = capsys.readouterr()
+    assert "video.mp4" in told.out
+    assert "seed 0: video: expected a clip, got fog" in told.err
+    assert Generation.load(out).reconstruction is None
 
 
 def test_generate_names_its_folder_after_the_prompt(

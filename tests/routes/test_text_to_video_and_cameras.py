@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from jog3r.errors import InputError
+from jog3r.errors import AlignmentError, InputError
 from jog3r.model import JOG3R
 from jog3r.routes import text_to_video_and_cameras as route
 
@@ -48,15 +48,28 @@ def test_nothing_is_encoded_or_noised_again(model: JOG3R, monkeypatch: pytest.Mo
     assert model.generate(PROMPT, cameras=True, **QUICK) == expected
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
-def test_tokens_are_those_of_the_last_step(
-    model: JOG3R, monkeypatch: pytest.MonkeyPatch, guidance_scale: float
+@pytest.mark.parametrize(
+    ("options", "apart"),
+    [
+        ({"guidance_scale": 4.0}, False),
+        ({"guidance_scale": 1.0}, True),
+        ({"negative_prompt": "a blue cube"}, True),
+    ],
+)
+def test_tokens_are_those_of_the_last_step_with_the_empty_prompt(
+    model: JOG3R, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], apart: bool
 ) -> None:
-    calls, forward, tokens = [], model.network.forward, []
+    calls: dict[str, list[Any]] = {"forward": [], "joint": []}
+    tokens = []
 
-    def spy(*inputs: torch.Tensor) -> Any:
-        calls.append(inputs)
-        return forward(*inputs)
+    def spy(name: str) -> Any:
+        real = getattr(model.network, name)
+
+        def call(*inputs: torch.Tensor, **more: Any) -> Any:
+            calls[name].append(inputs)
+            return real(*inputs, **more)
+
+        return call
 
     reconstruct = route.reconstruct_tokens
 
@@ -64,18 +77,40 @@ def test_tokens_are_those_of_the_last_step(
         tokens.append(found)
         return reconstruct(model, found, *rest, **options)
 
-    monkeypatch.setattr(model.network, "forward", spy)
+    for name in calls:
+        monkeypatch.setattr(model.network, name, spy(name))
     monkeypatch.setattr(route, "reconstruct_tokens", catch)
-    model.generate(PROMPT, cameras=True, guidance_scale=guidance_scale, **QUICK)
-    assert len(calls) == 10
-    last = calls[-1]
-    assert last[1].unique().tolist() == [99.0]
-    # With guidance the first half of the batch sees the empty prompt, as training had it.
+    shot = model.generate(PROMPT, cameras=True, **options, **QUICK)
+    # One call a step, also where the empty prompt has to come into the last one.
+    assert len(calls["forward"]) == (9 if apart else 10)
+    assert len(calls["joint"]) == (1 if apart else 0)
+    latents, times, *_ = (calls["joint"] or calls["forward"])[-1]
+    assert times.unique().tolist() == [99.0]
     with torch.inference_mode():
-        expected = model.network.tokens(*(part[:1] for part in last))
-        empty, _ = model.text_encoder([""])
+        expected = model.network.tokens(latents[:1], times[:1], *model.text_encoder([""]))
     torch.testing.assert_close(tokens[0], expected[0], atol=1e-5, rtol=1e-4)
-    assert torch.allclose(last[2][0, :1], empty[0], atol=1e-5) == (guidance_scale > 1.0)
+    assert shot.video == model.generate(PROMPT, **options, **QUICK).video
+
+
+def test_one_failure_does_not_lose_the_other_samples(
+    model: JOG3R, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = model.generate(PROMPT, cameras=True, seed=[2, 3], **QUICK)
+    reconstruct, calls = route.reconstruct_tokens, []
+
+    def second_fails(*inputs: Any, **options: Any) -> Any:
+        calls.append(inputs)
+        if len(calls) == 2:
+            raise AlignmentError("video: expected a clip, got fog; try another")
+        return reconstruct(*inputs, **options)
+
+    monkeypatch.setattr(route, "reconstruct_tokens", second_fails)
+    with pytest.raises(AlignmentError, match="seed 3: video: expected a clip, got fog") as caught:
+        model.generate(PROMPT, cameras=True, seed=[2, 3], **QUICK)
+    first, second = caught.value.generations
+    assert first == expected[0]
+    assert second.video == expected[1].video
+    assert second.reconstruction is None
 
 
 def test_each_sample_gets_its_own(model: JOG3R) -> None:

@@ -1,6 +1,7 @@
 """`jog3r train`: run the stages of a recipe, each by LightningCLI."""
 
 import argparse
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -67,6 +68,10 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Our own command line has been read already; what it left over comes in `args`.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    # A warning about Lightning's own code, and an advertisement.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    talk = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    talk.addFilter(lambda record: "litlogger" not in record.getMessage())
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -1,14 +1,16 @@
 """Claim: the model recovers the cameras and depth of held-out clips of the controlled world.
 
-Beside it: a camera that stays, one that moves straight ahead, and a wall for depth; alignment
-without its regularisers, with a focal length per frame, without refinement, and with known K.
+Beside it: a camera that stays, one that moves straight ahead, and a wall for depth;
+laying frames over each other without the model's depth and motion (a wall); and the
+alignment of pointmaps alone, without laying frames over each other, then also without regularisers,
+then as its closed-form start.
 """
 
 import argparse
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -19,7 +21,7 @@ from benchmarks import held_out
 from benchmarks.poses import RULE, mean_and_error, pose_row
 from benchmarks.prompted_moves import group_of
 from benchmarks.record import Record, load_model, parser, progress
-from jog3r.alignment import Alignment, PairPointmaps, Regularisers, align
+from jog3r.alignment import Alignment, PairPointmaps, Regularisers, align, refine_photometrically
 from jog3r.data.world import WorldClip
 from jog3r.errors import InputError
 from jog3r.metrics.depth import DepthErrors, constant_depth, depth_errors
@@ -32,13 +34,21 @@ from jog3r.metrics.relative_pose import (
 
 BATCH = 8
 MOVES = ("forward", "backward", "sideways", "vertical", "orbits", "turns")
-VARIANTS: dict[str, Callable[[PairPointmaps, Tensor], Alignment]] = {
-    "jog3r": lambda pairs, K: align(pairs),
-    "no regularisers": lambda pairs, K: align(pairs, regularisers=Regularisers.off()),
-    "focal per frame": lambda pairs, K: align(pairs, shared_focal=False),
-    "no refinement": lambda pairs, K: align(pairs, refine=False),
-    "known K": lambda pairs, K: align(pairs, intrinsics=K),
+Method = Callable[[PairPointmaps, Tensor, Tensor], Alignment]
+VARIANTS: dict[str, Method] = {
+    "jog3r": lambda pairs, K, video: refine_photometrically(align(pairs), video),
+    "pixels alone": lambda pairs, K, video: refine_photometrically(wall(align(pairs)), video),
+    "pointmaps alone": lambda pairs, K, video: align(pairs),
+    "no regularisers": lambda pairs, K, video: align(pairs, regularisers=Regularisers.off()),
+    "no refinement": lambda pairs, K, video: align(pairs, refine=False),
 }
+
+
+def wall(alignment: Alignment) -> Alignment:
+    """Forget what the model knows of depth and motion; only the focal length stays."""
+    identity = torch.eye(4).expand_as(alignment.world_from_camera)
+    depth = alignment.depth.median().expand_as(alignment.depth)
+    return replace(alignment, world_from_camera=identity, depth=depth)
 
 
 @dataclass
@@ -120,7 +130,10 @@ def run_batch(
     for name, method in VARIANTS.items():
         tally = tallies.setdefault(name, Tally())
         begin = time.perf_counter()
-        found = [attempt(method, pair, clip) for pair, clip in zip(pairs, batch, strict=True)]
+        found = [
+            attempt(method, pair, clip, frames)
+            for pair, clip, frames in zip(pairs, batch, video, strict=True)
+        ]
         tally.seconds += network + time.perf_counter() - begin
         for clip, alignment in zip(batch, found, strict=True):
             score(tally, clip, alignment)
@@ -129,11 +142,11 @@ def run_batch(
 
 
 def attempt(
-    method: Callable[[PairPointmaps, Tensor], Alignment], pairs: PairPointmaps, clip: WorldClip
+    method: Method, pairs: PairPointmaps, clip: WorldClip, video: Tensor
 ) -> Alignment | None:
     """Align; None if the pointmaps are not usable."""
     try:
-        return method(pairs, torch.from_numpy(clip.K))
+        return method(pairs, torch.from_numpy(clip.K), video)
     except InputError as error:
         progress(f"clip {clip.seed}: {error}")
         return None

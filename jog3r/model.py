@@ -187,6 +187,7 @@ class JOG3R(nn.Module):
         seed: int | Sequence[int] = 0,
         callback: Callback | None = None,
         regularisers: "Regularisers | None" = None,
+        refine: str | None = "photometric",
         progress: bool = True,
     ) -> "Generation | list[Generation]":
         """Make video from text (T2V), with `cameras=True` also its cameras in the same run (T2V+C).
@@ -205,6 +206,8 @@ class JOG3R(nn.Module):
             callback: Called after each step with its index, its timestep and the latents
                 `(B, C, T, h, w)`; may return latents to go on with.
             regularisers: Weights of the alignment's temporal terms, with cameras.
+            refine: With cameras, what follows the alignment: "photometric" lays the frames over
+                each other through the depth (`jog3r.alignment.photometric`); None for nothing.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -230,7 +233,7 @@ class JOG3R(nn.Module):
         prompts, seeds = pair_up(prompt, seed)
         if cameras:
             made = text_to_video_and_cameras(
-                self, prompts, seeds, options, regularisers=regularisers
+                self, prompts, seeds, options, regularisers=regularisers, refine=refine
             )
         elif regularisers is not None:
             raise InputError(
@@ -251,6 +254,7 @@ class JOG3R(nn.Module):
         max_frames: int | None = None,
         seed: int = 0,
         regularisers: "Regularisers | None" = None,
+        refine: str | None = "photometric",
         progress: bool = True,
     ) -> "Reconstruction":
         """Find the cameras, depth, confidences and points of a video (V2C).
@@ -264,6 +268,9 @@ class JOG3R(nn.Module):
             max_frames: Take at most so many frames, from the start, after the stride; None for all.
             seed: Of the little noise that reconstruction adds.
             regularisers: Weights of the alignment's temporal terms.
+            refine: What follows the alignment: "photometric" lays the frames over each other
+                through the depth (`jog3r.alignment.photometric`), for static scenes; None for
+                nothing.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -284,6 +291,7 @@ class JOG3R(nn.Module):
             max_frames=max_frames,
             seed=whole_number("seed", seed),
             regularisers=regularisers,
+            refine=refine,
             progress=progress,
         )
 

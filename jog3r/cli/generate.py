@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from jog3r.cli.outputs import check_free, print_outputs, slug
-from jog3r.cli.parser import add_model_options, finite, given, positive_int, whole_number
+from jog3r.cli.parser import (
+    add_model_options,
+    add_refinement,
+    finite,
+    given,
+    positive_int,
+    refinement,
+    whole_number,
+)
 from jog3r.errors import AlignmentError
 
 DESCRIPTION = """\
@@ -44,6 +52,7 @@ def add_parser(commands: Any) -> None:
         help="where the results go (default: outputs/ and the words of the prompt); with several"
         " seeds, a folder seed-N in it for each",
     )
+    add_refinement(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace results in that folder")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -89,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         shots = model.generate(
             args.prompt,
             cameras=args.cameras,
+            refine=refinement(args),
             seed=seeds,
             progress=not args.no_progress,
             **given(

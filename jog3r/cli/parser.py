@@ -120,6 +120,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
+def add_refinement(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every command that finds cameras."""
+    parser.add_argument(
+        "--refine",
+        choices=("photometric", "none"),
+        default="photometric",
+        help="what follows the alignment: photometric lays the frames over each other, for static"
+        " scenes (default: photometric)",
+    )
+
+
+def refinement(args: argparse.Namespace) -> str | None:
+    """Return what `add_refinement` has read, in the words of the library."""
+    return None if args.refine == "none" else args.refine
+
+
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that were given, so that the library's own defaults hold for the rest."""
     return {name: value for name, value in options.items() if value is not None}

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from jog3r.cli.outputs import check_free, print_outputs
 from jog3r.cli.parser import (
     add_model_options,
+    add_refinement,
     angle_deg,
     finite,
     given,
     positive,
     positive_int,
+    refinement,
     weight,
     whole_number,
 )
@@ -62,6 +64,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=whole_number, default=0, metavar="N", help="of the added noise (default: 0)"
     )
+    add_refinement(parser)
     _add_frame_options(parser)
     _add_camera_options(parser)
     _add_regulariser_options(parser)
@@ -128,6 +131,7 @@ def run(args: argparse.Namespace) -> None:
         K=intrinsics(args, (video.height, video.width)),
         seed=args.seed,
         regularisers=regularisers(args),
+        refine=refinement(args),
         progress=not args.no_progress,
     )
     print_outputs([scene.save(args.out, overwrite=args.overwrite)])

@@ -15,6 +15,9 @@ from jog3r.geometry import check_intrinsics
 Callback: TypeAlias = Callable[[int, int, Tensor], Tensor | None]
 """Called after every sampling step with its index, its timestep and the latents."""
 
+REFINEMENTS = ("photometric", None)
+"""What may follow the alignment of pointmaps."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
@@ -64,6 +67,16 @@ def whole_number(name: str, value: Any) -> int:
     if not 0 <= number < 1 << 63:
         raise InputError(f"{name}: expected a whole number of at least 0, got {value!r}; pass one")
     return number
+
+
+def check_refinement(refine: Any) -> None:
+    """Check how cameras are to be refined after alignment.
+
+    Raises:
+        InputError: No such way.
+    """
+    if refine not in REFINEMENTS:
+        raise InputError(f"refine: expected one of {REFINEMENTS}, got {refine!r}; choose one")
 
 
 def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[list[str], list[int]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
-from jog3r.routes.arguments import SamplingOptions
+from jog3r.routes.arguments import SamplingOptions, check_refinement
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_to_cameras import reconstruct_tokens
 
@@ -26,16 +26,18 @@ def text_to_video_and_cameras(
     options: SamplingOptions,
     *,
     regularisers: "Regularisers | None",
+    refine: str | None,
 ) -> "list[Generation]":
     """Generate videos with cameras, depth and points.
 
     Raises:
         InputError: A single frame, or so few steps that the last one is outside the low-noise range
-            of the head; what `sample_latents` refuses.
+            of the head; no such refinement; what `sample_latents` refuses.
         AlignmentError: Pointmaps of a sample that no camera explains; holds all that was made.
     """
     from jog3r.results import Generation
 
+    check_refinement(refine)
     if options.frames < 2:
         raise InputError(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
@@ -55,7 +57,9 @@ def text_to_video_and_cameras(
         decode(model, sample.latents), sample.tokens, prompts, seeds, strict=True
     ):
         try:
-            scene = reconstruct_tokens(model, tokens, video, regularisers=regularisers)
+            scene = reconstruct_tokens(
+                model, tokens, video, regularisers=regularisers, refine=refine
+            )
         except AlignmentError as error:
             scene = None
             failures.append(f"seed {seed}: {error}")

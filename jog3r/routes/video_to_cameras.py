@@ -1,4 +1,4 @@
-"""V2C: video -> latents -> a little noise -> tokens at the tap -> pointmaps -> alignment."""
+"""V2C: video -> latents -> tokens at the tap -> pointmaps -> alignment -> refinement."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_AT, unit_noise
 from jog3r.errors import AlignmentError, InputError
-from jog3r.routes.arguments import known_intrinsics
+from jog3r.routes.arguments import check_refinement, known_intrinsics
 
 if TYPE_CHECKING:
     from jog3r.alignment import PairPointmaps, Regularisers
@@ -27,12 +27,14 @@ def video_to_cameras(
     max_frames: int | None,
     seed: int,
     regularisers: "Regularisers | None",
+    refine: str | None,
     progress: bool,
 ) -> "Reconstruction":
     """Reconstruct a video; `JOG3R.reconstruct` explains the arguments.
 
     Raises:
-        InputError: What `read_video` refuses, a single frame, K that does not fit.
+        InputError: What `read_video` refuses, a single frame, K that does not fit, no such
+            refinement.
         AlignmentError: Pointmaps that no camera explains.
         FileError: What `read_video` cannot read.
     """
@@ -40,6 +42,7 @@ def video_to_cameras(
     from jog3r.data.media import read_video
     from jog3r.results import Video
 
+    check_refinement(refine)
     original = read_video(source, stride=stride, max_frames=max_frames)
     if len(original) < 2:
         raise InputError(
@@ -51,7 +54,9 @@ def video_to_cameras(
         tokens = video_tokens(model, frames[None], [seed])[0]
         bar.update()
         small = Video.from_tensor(frames, fps=original.fps)
-        found = reconstruct_tokens(model, tokens, small, K=K, regularisers=regularisers)
+        found = reconstruct_tokens(
+            model, tokens, small, K=K, regularisers=regularisers, refine=refine
+        )
         bar.update()
     return _in_source_pixels(found, mapping, original)
 
@@ -105,13 +110,14 @@ def reconstruct_tokens(
     *,
     K: Tensor | None = None,
     regularisers: "Regularisers | None" = None,
+    refine: str | None = "photometric",
 ) -> "Reconstruction":
     """Align the pointmaps of one video's tokens; the result is in the pixels of the network.
 
     Raises:
         AlignmentError: Pointmaps that no camera explains.
     """
-    from jog3r.alignment import align
+    from jog3r.alignment import align, refine_photometrically
     from jog3r.results import Cameras, Reconstruction
 
     try:
@@ -121,6 +127,8 @@ def reconstruct_tokens(
             "video: expected a clip that the model understands, got pointmaps that no camera"
             f" explains ({error}); try other frames or give K"
         ) from error
+    if refine == "photometric":
+        aligned = refine_photometrically(aligned, video.tensor())
     cameras = Cameras(
         world_from_camera=aligned.world_from_camera,
         K=aligned.K,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         num_frames: int | None
         callback: Callback | None
         regularisers: Regularisers | None
+        refine: str | None
         progress: bool
 
 
@@ -235,10 +236,10 @@ class JOG3R(nn.Module):
             made = text_to_video_and_cameras(
                 self, prompts, seeds, options, regularisers=regularisers, refine=refine
             )
-        elif regularisers is not None:
+        elif regularisers is not None or refine != "photometric":
             raise InputError(
-                "regularisers: expected None without cameras=True, got weights; set cameras=True or"
-                " leave them out"
+                "regularisers, refine: expected none of them without cameras=True, got one; set"
+                " cameras=True or leave it out"
             )
         else:
             made = text_to_video(self, prompts, seeds, options)

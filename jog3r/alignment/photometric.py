@@ -61,8 +61,9 @@ def refine_photometrically(
 ) -> Alignment:
     """Move the cameras until the frames show the first one's points in the same colours.
 
-    Depth, confidence and K stay as they are, each depth in its own camera. A camera is moved only
-    where that lowers the differences of colour; the first one stays the world.
+    Depth, confidence and K stay as they are, each depth in its own camera. No camera ends with
+    larger differences of colour than it began with; the first one stays the world. Where the first
+    frame has no depth at all, nothing is moved.
 
     Args:
         alignment: to begin with.
@@ -76,7 +77,10 @@ def refine_photometrically(
     if tuple(video.shape) != expected:
         raise InputError(f"video: expected {expected}, got {tuple(video.shape)}")
     check_finite("video", video)
-    unit = alignment.depth[0].median()  # distances near 1, whatever the scale
+    known = alignment.depth[0] > 0
+    if not bool(known.any()):
+        return alignment  # nothing of the first frame can be laid over another
+    unit = alignment.depth[0][known].median()  # distances near 1, whatever the scale
     depth = alignment.depth[0] / unit
     levels = [_level(video.float() / 2.0, depth, alignment.K[0], sigma) for sigma in sigmas]
     start = _at_scale(invert(alignment.world_from_camera), 1.0 / unit)
@@ -103,18 +107,23 @@ def _level(frames: Tensor, depth: Tensor, K: Tensor, sigma: float) -> _Level:
     by_y, by_x = torch.gradient(blurred, dim=(2, 3))
     stride = 2 if sigma >= 2 else 1  # a blurred picture says nothing new at every pixel
     points = unproject(depth, K)[::stride, ::stride].reshape(-1, 3)
-    colours = blurred[0, :, ::stride, ::stride].flatten(1).T
-    weight = ((points[:, 2] > 0) & (points[:, 2] < FAR)).to(points.dtype)
-    return _Level(torch.cat([blurred, by_x, by_y], dim=1), points, colours, weight)
+    return _Level(
+        pictures=torch.cat([blurred, by_x, by_y], dim=1),
+        points=points,
+        colours=blurred[0, :, ::stride, ::stride].flatten(1).T,
+        weight=((points[:, 2] > 0) & (points[:, 2] < FAR)).to(points.dtype),
+    )
 
 
 def _best(levels: list[_Level], frame: int, K: Tensor, tries: Tensor) -> Tensor:
     """Refine several starts of one frame's camera_from_world and return the best that was found.
 
-    Also with the finer half of the levels alone: blur can lead away from a good start.
+    Also with the finer half of the levels alone, and with none: blur can lead away from a good
+    start.
     """
+    unmoved = tries, _terms(levels[-1], frame, K, tries)[0]
     fits = [_fit(levels[skip:], frame, K, tries) for skip in (0, len(levels) // 2)]
-    found, cost = (torch.cat(parts) for parts in zip(*fits, strict=True))
+    found, cost = (torch.cat(parts) for parts in zip(unmoved, *fits, strict=True))
     return found[cost.argmin()]
 
 
@@ -154,7 +163,7 @@ def _terms(
     colours, by_x, by_y = _sample(level.pictures[frame], pixels).split(3, dim=-1)
     error = colours - level.colours
     ratio2 = error.square().sum(dim=-1) / COLOUR_NOISE**2
-    total = level.weight.sum()
+    total = level.weight.sum().clamp(min=1.0)
     cost = (torch.where(seen, ratio2.log1p(), HIDDEN) * level.weight).sum(dim=1) / total
     by_step = by_x[..., None] * _pixel_by_step(points, K[0])[..., None, :]
     by_step = by_step + by_y[..., None] * _pixel_by_step(points, K[1])[..., None, :]

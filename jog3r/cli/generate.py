@@ -98,7 +98,6 @@ def run(args: argparse.Namespace) -> None:
         shots = model.generate(
             args.prompt,
             cameras=args.cameras,
-            refine=refinement(args),
             seed=seeds,
             progress=not args.no_progress,
             **given(
@@ -107,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
                 num_frames=args.frames,
                 negative_prompt=args.negative_prompt,
             ),
+            **refinement(args),
         )
     except AlignmentError as error:  # the videos are there nonetheless
         failure, shots = error, error.generations

@@ -125,15 +125,15 @@ def add_refinement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine",
         choices=("photometric", "none"),
-        default="photometric",
         help="what follows the alignment: photometric lays the frames over each other, for static"
         " scenes (default: photometric)",
     )
 
 
-def refinement(args: argparse.Namespace) -> str | None:
-    """Return what `add_refinement` has read, in the words of the library."""
-    return None if args.refine == "none" else args.refine
+def refinement(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_refinement` has read, in the words of the library; empty if not given."""
+    words = {None: {}, "none": {"refine": None}}
+    return words.get(args.refine, {"refine": args.refine})
 
 
 def given(**options: Any) -> dict[str, Any]:

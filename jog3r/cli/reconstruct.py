@@ -131,8 +131,8 @@ def run(args: argparse.Namespace) -> None:
         K=intrinsics(args, (video.height, video.width)),
         seed=args.seed,
         regularisers=regularisers(args),
-        refine=refinement(args),
         progress=not args.no_progress,
+        **refinement(args),
     )
     print_outputs([scene.save(args.out, overwrite=args.overwrite)])
 

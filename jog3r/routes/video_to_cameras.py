@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_AT, unit_noise
 from jog3r.errors import AlignmentError, InputError
+from jog3r.geometry import check_intrinsics
 from jog3r.routes.arguments import check_refinement, known_intrinsics
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def video_to_cameras(
         )
     K_source = known_intrinsics(K, (original.height, original.width), len(original))
     frames, K, mapping = resize_and_crop(original.tensor(), K_source, model.config.image_size)
+    if K is not None:
+        check_intrinsics(K, model.config.image_size, name="K, after crop and resizing")
     with tqdm(total=2, desc="reconstructing", disable=not progress) as bar:
         tokens = video_tokens(model, frames[None], [seed])[0]
         bar.update()
@@ -122,18 +125,18 @@ def reconstruct_tokens(
 
     try:
         aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
+        if refine == "photometric":
+            aligned = refine_photometrically(aligned, video.tensor())
+        cameras = Cameras(
+            world_from_camera=aligned.world_from_camera,
+            K=aligned.K,
+            image_size=(video.height, video.width),
+        )
     except InputError as error:
         raise AlignmentError(
             "video: expected a clip that the model understands, got pointmaps that no camera"
             f" explains ({error}); try other frames or give K"
         ) from error
-    if refine == "photometric":
-        aligned = refine_photometrically(aligned, video.tensor())
-    cameras = Cameras(
-        world_from_camera=aligned.world_from_camera,
-        K=aligned.K,
-        image_size=(video.height, video.width),
-    )
     return Reconstruction(
         video=video,
         cameras=cameras,

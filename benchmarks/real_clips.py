@@ -2,7 +2,7 @@
 
 Five RealEstate10K clips and the fox of instant-ngp, with their true cameras. The RealEstate10K
 frames are squeezed from 16:9 to 3:2, so fx != fy: they are tried as they are and unsqueezed, and
-each with K known and unknown.
+each with K known and unknown, and by pointmaps alone, without photometric refinement.
 """
 
 import os
@@ -95,10 +95,14 @@ def attempts(model: Any, clip: RealClip, seed: int) -> list[dict[str, Any]]:
         forms["unsqueezed"] = unsqueezed(clip)
     found = []
     for form, seen in forms.items():
-        for label, K in (("K known", seen.K), ("K unknown", None)):
+        for label, K, refine in (
+            ("K known", seen.K, "photometric"),
+            ("K unknown", None, "photometric"),
+            ("K unknown, pointmaps alone", None, None),
+        ):
             begin, aligned = time.perf_counter(), True
             try:
-                scene = model.reconstruct(seen.video, K=K, seed=seed, progress=False)
+                scene = model.reconstruct(seen.video, K=K, seed=seed, refine=refine, progress=False)
                 cameras = scene.cameras.world_from_camera
             except InputError as error:
                 progress(f"{clip.name}: {error}")

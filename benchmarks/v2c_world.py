@@ -1,9 +1,8 @@
 """Claim: the model recovers the cameras and depth of held-out clips of the controlled world.
 
-Beside it: a camera that stays, one that moves straight ahead, and a wall for depth;
-laying frames over each other without the model's depth and motion (a wall); and the
-alignment of pointmaps alone, without laying frames over each other, then also without regularisers,
-then as its closed-form start.
+Beside it: a camera that stays, one that moves straight ahead, and a wall for depth; photometric
+refinement without the model's depth and motion (a wall); and the alignment of pointmaps alone, as
+it is, without regularisers, and as its closed-form start.
 """
 
 import argparse

@@ -57,9 +57,9 @@ def main() -> None:
         known = model.reconstruct(video, K=true.K[0])
         print("with known K:", focal(known.cameras.K)[0].item(), "px")
 
-    # Smoothness terms tie neighbouring frames together. Unordered photographs want none of them.
-    rough = model.reconstruct(video, regularisers=Regularisers.off())
-    print("unregularised turn [deg]:", turn_deg(rough.cameras.world_from_camera))
+    # What the pointmaps alone say: no smoothness terms, and no laying of frames over each other.
+    rough = model.reconstruct(video, regularisers=Regularisers.off(), refine=None)
+    print("turn by pointmaps alone [deg]:", turn_deg(rough.cameras.world_from_camera))
 
     # Depth, confidence and world points come per pixel; the cloud leaves out the least confident.
     print("depth", tuple(scene.depth.shape), "points", len(scene.points))

@@ -12,6 +12,7 @@ Source: own derivation; direct image alignment after Lucas and Kanade 1981 and D
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import roma
 import torch
@@ -90,8 +91,9 @@ def refine_photometrically(
         if frame > 1:  # go on as before
             tries.append(path[-1] @ invert(path[-2]) @ path[-1])
         best = _best(levels, frame, alignment.K[frame], torch.stack(tries))
-        # Products of many rotations drift away from being one.
-        path.append(rigid(roma.special_procrustes(best[:3, :3]), best[:3, 3]))
+        # Products of many rotations drift away from being one. Any: roma gives pairs on request.
+        rotation: Any = roma.special_procrustes(best[:3, :3])
+        path.append(rigid(rotation, best[:3, 3]))
     return replace(alignment, world_from_camera=_at_scale(invert(torch.stack(path)), unit))
 
 

@@ -48,8 +48,10 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
             f"--out: expected a new folder, got {folder}, which exists; add --overwrite or choose"
             " another"
         )
+    from jog3r.export.folder import foreign_files
+
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
-    foreign = sorted(names - set(DESCRIPTIONS))
+    foreign = foreign_files(folder) if folder.is_dir() else [folder.name]
     if foreign or (names and "meta.json" not in names):
         found = foreign[0] if foreign else "no meta.json"
         raise InputError(

@@ -97,7 +97,7 @@ def _frames_of(source: object) -> Tensor:
     if isinstance(source, np.ndarray):
         try:
             source = torch.from_numpy(np.ascontiguousarray(source))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"source: expected uint8 or floating point, got {source.dtype}") from (
                 error
             )
@@ -112,7 +112,7 @@ def _frames_of(source: object) -> Tensor:
                 f"source: expected uint8 (T, H, W, 3), got {tuple(source.shape)}; permute the"
                 " dimensions, colours last"
             )
-        return source.cpu()
+        return source.cpu().clone()  # what the caller does to it later is no longer ours
     if source.is_floating_point():
         if source.ndim == 4 and source.shape[1] != 3 and source.shape[-1] == 3:
             raise InputError(

@@ -83,6 +83,8 @@ class NoiseSchedule:
             timestep_spacing="trailing",
         )
         scheduler.set_timesteps(steps)
+        if len(scheduler.timesteps) != steps:  # its own division has rounded up by one
+            scheduler.set_timesteps(timesteps=scheduler.timesteps[:steps].tolist())
         return scheduler
 
 

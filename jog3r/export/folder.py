@@ -22,7 +22,9 @@ meta.json, frames/, cameras.json and depth.npz; the others may be deleted.
 import io
 import json
 import platform
+import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ NAMES = {"meta.json", "frames", "video.mp4", "cameras.json", "cameras.txt", "cam
     "overview.png",
 }
 """Everything that a folder of ours may hold."""
+_FRAME_NAME = re.compile(r"frames/(\d{4}|x\d{8})\.png")
 
 
 def write_reconstruction(
@@ -156,13 +159,22 @@ def _free_target(folder: str | Path, overwrite: bool) -> Path:
         raise InputError(
             f"folder: expected one written by jog3r to overwrite, got {folder}; choose another"
         )
-    foreign = sorted({path.name for path in folder.iterdir()} - NAMES)
+    foreign = foreign_files(folder)
     if foreign:
         raise InputError(
             f"folder: expected only jog3r's own files to overwrite, got {folder / foreign[0]};"
             " move it elsewhere"
         )
     return folder
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """List what is in a folder and cannot come from us, sorted."""
+    names = {path.name for path in folder.iterdir()} - NAMES
+    if (folder / "frames").is_dir():
+        images = {f"frames/{path.name}" for path in (folder / "frames").iterdir()}
+        names |= {name for name in images if not _FRAME_NAME.fullmatch(name)}
+    return sorted(names)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -273,7 +285,15 @@ def _read_depth(path: Path) -> tuple[Tensor, Tensor]:
             depth, confidence = (torch.from_numpy(archive[n]) for n in ("depth", "confidence"))
     except FileNotFoundError:
         raise FileError(f"{path}: expected depth maps, got no file of this name") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise FileError(
             f"{path}: expected arrays 'depth' and 'confidence', got '{error}'; is it truncated?"
         ) from error

@@ -110,7 +110,7 @@ def read_mp4(
         raise FileError(f"{path}: expected a video file, got no file of this name")
     kept: list[np.ndarray] = []
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             stream = _video_stream(path, container)
             own_rate = float(stream.average_rate or 0)
             if fps is not None and fps > own_rate * (1 + 1e-6):
@@ -230,7 +230,8 @@ def _to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int] | None
     rgb = frame.reformat(
         format="rgb24", dst_color_range=ColorRange.JPEG, interpolation=_EXACT
     ).to_ndarray()
-    if size is not None:
+    # Other programs copy our comment to pictures that they have resized.
+    if size is not None and rgb.shape[:2] == tuple(side + side % 2 for side in size):
         rgb = rgb[: size[0], : size[1]]
     return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
 

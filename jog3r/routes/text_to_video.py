@@ -110,15 +110,17 @@ def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:
     return unit_noise(shape, seeds).to(model.device)
 
 
-@torch.inference_mode()
 def decode(model: "JOG3R", latents: Tensor) -> "list[Video]":
     """Turn latents into videos, one after the other so that this is not the memory peak."""
     from jog3r.results import Video
 
-    return [
-        Video.from_tensor(model.autoencoder.decode(sample[None])[0].cpu(), fps=model.config.fps)
-        for sample in latents
-    ]
+    videos = []
+    for sample in latents:
+        with torch.inference_mode():
+            frames = model.autoencoder.decode(sample[None])[0].cpu()
+        # A clone out here is an ordinary tensor, which users may change.
+        videos.append(Video.from_tensor(frames.clone(), fps=model.config.fps))
+    return videos
 
 
 def _call_back(options: SamplingOptions, index: int, timestep: int, latents: Tensor) -> Tensor:

@@ -59,6 +59,13 @@ def test_the_last_step_has_little_noise(steps: int, last: int) -> None:
     assert NoiseSchedule().sampler(steps).timesteps.tolist()[-1] == last
 
 
+def test_there_are_as_many_steps_as_asked_for() -> None:
+    for steps in range(1, 201):
+        timesteps = NoiseSchedule().sampler(steps).timesteps
+        assert len(timesteps) == steps
+        assert 0 <= timesteps[-1] <= 1000 / steps
+
+
 def test_ten_steps_end_where_reconstruction_is_trained_and_nine_do_not() -> None:
     assert NoiseSchedule().sampler(10).timesteps[-1] <= RECONSTRUCTION_MAX
     assert NoiseSchedule().sampler(9).timesteps[-1] > RECONSTRUCTION_MAX

@@ -161,6 +161,16 @@ def test_overwriting_never_deletes_what_is_not_ours(
     assert (home / "frames").is_dir()
 
 
+def test_overwriting_never_deletes_a_picture_of_the_users(
+    copy: Path, reconstruction: Reconstruction
+) -> None:
+    mask = copy / "frames" / "0000_mask.png"
+    mask.write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"only jog3r's own files.*0000_mask\.png"):
+        reconstruction.save(copy, overwrite=True)
+    assert mask.read_bytes() == b"mine"
+
+
 def test_an_empty_folder_may_be_filled(tmp_path: Path, make_reconstruction: Callable) -> None:
     (tmp_path / "scene").mkdir()
     scene = make_reconstruction(1, (9, 11))

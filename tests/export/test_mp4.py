@@ -62,6 +62,22 @@ def test_size_number_rate_and_colours_survive(tmp_path: Path, size: tuple[int, i
     assert brightness(loaded) == list(range(6))
 
 
+def test_a_copy_of_another_size_is_read_whole(tmp_path: Path) -> None:
+    """ffmpeg copies our note of the size to pictures that it has resized."""
+    own = smooth_video(6, 47, 63).save(tmp_path / "own.mp4")
+    with av.open(str(own)) as source:
+        note = source.metadata["comment"]
+    large = tmp_path / "large.mp4"
+    with av.open(str(large), "w", options={"movflags": "use_metadata_tags"}) as target:
+        target.metadata["comment"] = note
+        stream = target.add_stream("h264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        for frame in smooth_video(6, 96, 128).frames.numpy():
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        target.mux(stream.encode())
+    assert read_mp4(large).frames.shape == (6, 96, 128, 3)
+
+
 def test_another_reader_finds_what_players_need(tmp_path: Path) -> None:
     video = smooth_video(6, 47, 63)
     with av.open(str(video.save(tmp_path / "clip.mp4"))) as container:

@@ -77,14 +77,27 @@ class TestResult:
     def test_regularisers_matter(self, model: JOG3R, frames: Tensor) -> None:
         from jog3r.alignment import Regularisers
 
-        free = reconstruct(model, frames, regularisers=Regularisers.off())
-        stiff = reconstruct(model, frames, regularisers=Regularisers(static_camera=1e4))
+        free = reconstruct(model, frames, regularisers=Regularisers.off(), refine=None)
+        stiff = reconstruct(
+            model, frames, regularisers=Regularisers(static_camera=1e4), refine=None
+        )
         lengths = [
             float(scene.cameras.world_from_camera[:, :3, 3].diff(dim=0).norm())
             / float(scene.depth[0, :, 8:32].median())
             for scene in (free, stiff)
         ]
         assert lengths[1] < lengths[0]
+
+    def test_refinement_moves_cameras_only(self, model: JOG3R, frames: Tensor) -> None:
+        plain, refined = reconstruct(model, frames, refine=None), reconstruct(model, frames)
+        assert torch.equal(plain.depth, refined.depth)
+        assert torch.equal(plain.cameras.K, refined.cameras.K)
+        moved = plain.cameras.world_from_camera - refined.cameras.world_from_camera
+        assert moved.abs().max() > 1e-4
+
+    def test_an_unknown_refinement(self, model: JOG3R, frames: Tensor) -> None:
+        with pytest.raises(InputError, match="refine: expected one of"):
+            reconstruct(model, frames, refine="bundle")
 
     def test_the_progress_bar_can_be_switched_off(
         self, model: JOG3R, frames: Tensor, capsys: pytest.CaptureFixture[str]

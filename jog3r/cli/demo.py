@@ -7,7 +7,7 @@ from typing import Any
 from jog3r.cli.outputs import check_free, print_outputs
 from jog3r.cli.parser import add_model_options, whole_number
 
-PROMPT = "a red sphere and a blue cube in a brick room, bright light, the camera moves forward"
+PROMPT, SEED = "a blue cube in a desert, bright light, the camera moves forward", 12
 DESCRIPTION = f"""\
 Generate one video with its cameras from the sentence
 
@@ -38,7 +38,11 @@ def add_parser(commands: Any) -> None:
         help="where the results go (default: outputs/demo)",
     )
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="of the video (default: 0)"
+        "--seed",
+        type=whole_number,
+        default=SEED,
+        metavar="N",
+        help=f"of the video (default: {SEED})",
     )
     add_model_options(parser)
     parser.set_defaults(run=run)

@@ -33,13 +33,13 @@ from jog3r.metrics.relative_pose import (
 
 BATCH = 8
 MOVES = ("forward", "backward", "sideways", "vertical", "orbits", "turns")
-Method = Callable[[PairPointmaps, Tensor, Tensor], Alignment]
+Method = Callable[[PairPointmaps, Tensor], Alignment]
 VARIANTS: dict[str, Method] = {
-    "jog3r": lambda pairs, K, video: refine_photometrically(align(pairs), video),
-    "pixels alone": lambda pairs, K, video: refine_photometrically(wall(align(pairs)), video),
-    "pointmaps alone": lambda pairs, K, video: align(pairs),
-    "no regularisers": lambda pairs, K, video: align(pairs, regularisers=Regularisers.off()),
-    "no refinement": lambda pairs, K, video: align(pairs, refine=False),
+    "jog3r": lambda pairs, video: refine_photometrically(align(pairs), video),
+    "pixels alone": lambda pairs, video: refine_photometrically(wall(align(pairs)), video),
+    "pointmaps alone": lambda pairs, video: align(pairs),
+    "no regularisers": lambda pairs, video: align(pairs, regularisers=Regularisers.off()),
+    "no refinement": lambda pairs, video: align(pairs, refine=False),
 }
 
 
@@ -145,7 +145,7 @@ def attempt(
 ) -> Alignment | None:
     """Align; None if the pointmaps are not usable."""
     try:
-        return method(pairs, torch.from_numpy(clip.K), video)
+        return method(pairs, video)
     except InputError as error:
         progress(f"clip {clip.seed}: {error}")
         return None

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import jog3r
 from jog3r import JOG3R, Cameras, Reconstruction, Video
-from jog3r.cli.demo import PROMPT
+from jog3r.cli.demo import PROMPT, SEED
 from jog3r.data.world import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.export import overview
 from jog3r.export.atomic import atomic_file
@@ -210,7 +210,7 @@ def main() -> None:
     screen = commands.add_parser("first_screen")
     screen.add_argument("--model", default="tiny")
     screen.add_argument("--prompt", default=PROMPT)
-    screen.add_argument("--seed", type=int, default=0)
+    screen.add_argument("--seed", type=int, default=SEED)
     screen.add_argument("--truth", action="store_true", help="clips of the world, without a model")
     screen.add_argument("--out", type=Path, default=IMAGES / "first_screen.png")
     sheet = commands.add_parser("world")

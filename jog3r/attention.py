@@ -12,7 +12,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     """Attend from queries to keys.
 
     torch's fused kernel is used, except where gradients flow on a CPU and the sequence is short:
-    its backward pass takes up to nine times as long there (torch 2.13, bfloat16, 16 to 64 keys).
+    its backward pass takes several times as long there (seen with torch 2.13, bfloat16).
 
     Args:
         q: queries `(..., Lq, d)`.

@@ -6,10 +6,7 @@ Each class also derives from the built-in exception a caller would guess, so tha
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from jog3r.results import Generation
+from typing import Any
 
 
 class Jog3rError(Exception):
@@ -24,13 +21,14 @@ class AlignmentError(InputError):
     """Pointmaps that no camera explains.
 
     Attributes:
-        generations: What the call has generated nonetheless, one for each sample; the
+        generations: The Generations that the call has made nonetheless, one for each sample; the
             `reconstruction` of those that failed is None. Empty where nothing was generated.
     """
 
-    generations: "list[Generation]"
+    # Any: errors lie below results, and import nothing of them.
+    generations: list[Any]
 
-    def __init__(self, message: str, generations: "Sequence[Generation]" = ()) -> None:
+    def __init__(self, message: str, generations: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.generations = list(generations)
 

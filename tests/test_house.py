@@ -45,7 +45,7 @@ ARROWS: dict[str, set[str]] = {
 # Arrows that point up. `video.save("shot.mp4")` is worth one, drawn inside a function;
 # the routes name the type of the model that calls them, for the type checker only.
 UPWARD_IN_FUNCTIONS = {("results", "export")}
-UPWARD_FOR_TYPES = {("routes", "model"), ("errors", "results")}
+UPWARD_FOR_TYPES = {("routes", "model")}
 
 # Rooms that are entered only to run a model, which needs the wrapped packages anyway. From all
 # other rooms a wrapper is imported inside a function: reading a camera file waits for no diffusers.

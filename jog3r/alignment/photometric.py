@@ -57,9 +57,7 @@ class _Level:
 
 
 @full_precision
-def refine_photometrically(
-    alignment: Alignment, video: Float[Tensor, "t 3 h w"], *, sigmas: tuple[float, ...] = SIGMAS
-) -> Alignment:
+def refine_photometrically(alignment: Alignment, video: Float[Tensor, "t 3 h w"]) -> Alignment:
     """Move the cameras until the frames show the first one's points in the same colours.
 
     Depth, confidence and K stay as they are, each depth in its own camera. No camera ends with
@@ -69,7 +67,6 @@ def refine_photometrically(
     Args:
         alignment: to begin with.
         video: its frames in [-1, 1], of the size of its depth.
-        sigmas: blur of the pictures [px], coarse to fine.
 
     Raises:
         InputError: a video of another length or size, or with NaN.
@@ -83,7 +80,7 @@ def refine_photometrically(
         return alignment  # nothing of the first frame can be laid over another
     unit = alignment.depth[0][known].median()  # distances near 1, whatever the scale
     depth = alignment.depth[0] / unit
-    levels = [_level(video.float() / 2.0, depth, alignment.K[0], sigma) for sigma in sigmas]
+    levels = [_level(video.float() / 2.0, depth, alignment.K[0], sigma) for sigma in SIGMAS]
     start = _at_scale(invert(alignment.world_from_camera), 1.0 / unit)
     path = [start[0]]
     for frame in range(1, len(start)):

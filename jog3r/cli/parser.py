@@ -132,8 +132,9 @@ def add_refinement(parser: argparse.ArgumentParser) -> None:
 
 def refinement(args: argparse.Namespace) -> dict[str, Any]:
     """Return what `add_refinement` has read, in the words of the library; empty if not given."""
-    words = {None: {}, "none": {"refine": None}}
-    return words.get(args.refine, {"refine": args.refine})
+    if args.refine is None:
+        return {}
+    return {"refine": None if args.refine == "none" else args.refine}
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "recipe.yaml").write_text(recipe)
 
-    # What `jog3r train` does, with overrides that apply to both stages.
+    # What `jog3r train` does, with overrides that apply to every stage.
     train(
         [
             "--config",
@@ -51,7 +51,7 @@ def main() -> None:
         ]
     )
 
-    # Stage one left an autoencoder, stage two a whole model: a folder like any published one.
+    # Stage one left an autoencoder, the others whole models: folders like any published one.
     print("made:", *sorted(path.name for path in args.out.iterdir()))
     model = JOG3R.from_pretrained(args.out / "model")
     print(model.summary())

@@ -31,15 +31,20 @@ class NoiseSchedule:
         prediction_type: What the network predicts. With `v_prediction` the mean squared error is
             that of the noise divided by the signal power alpha-bar (Salimans and Ho 2022), so the
             early, coarse steps of sampling weigh more.
+        shared_noise: Share of the noise's variance that all frames of a clip have in common, in
+            training and in sampling: the mixed noise of PYoCo (Ge et al. 2023, arXiv 2305.10474).
+            Frames that begin alike end alike, with less to learn. 0 is independent noise.
 
     Raises:
-        InputError: No step, betas that do not lie in (0, 1) in order, or another prediction type.
+        InputError: No step, betas that do not lie in (0, 1) in order, another prediction type, or a
+            share outside [0, 1].
     """
 
     steps: int = 1000
     beta_start: float = 1e-4
     beta_end: float = 0.02
     prediction_type: PredictionType = "v_prediction"
+    shared_noise: float = 0.0
 
     def __post_init__(self) -> None:
         ordered = 0.0 < self.beta_start <= self.beta_end < 1.0
@@ -47,6 +52,10 @@ class NoiseSchedule:
             raise InputError(
                 "schedule: expected steps >= 1, 0 < beta_start <= beta_end < 1 and a"
                 f" prediction_type of {get_args(PredictionType)}, got {self}"
+            )
+        if not 0.0 <= self.shared_noise <= 1.0:
+            raise InputError(
+                f"schedule: expected a shared_noise from 0 to 1, got {self.shared_noise}"
             )
 
     def levels(
@@ -56,6 +65,31 @@ class NoiseSchedule:
         betas = torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
         signal = torch.cumprod(1.0 - betas, dim=0).to(timestep.device, torch.float32)[timestep]
         return signal.sqrt(), (1.0 - signal).sqrt()
+
+    def draw_noise(
+        self, shape: Sequence[int], generator: torch.Generator
+    ) -> Float[Tensor, "*b c t h w"]:
+        """Draw unit noise, part of it common to all frames.
+
+        Args:
+            shape: `(..., C, T, h, w)`.
+            generator: On the CPU.
+        """
+        own = torch.randn(*shape, generator=generator)
+        if self.shared_noise == 0.0:
+            return own
+        common = torch.randn(*shape[:-3], 1, *shape[-2:], generator=generator)
+        return (1.0 - self.shared_noise) ** 0.5 * own + self.shared_noise**0.5 * common
+
+    def unit_noise(self, shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "b c t h w"]:
+        """Draw unit noise on the CPU; each sample's depends on its own seed alone.
+
+        Args:
+            shape: Of one sample, `(C, T, h, w)`.
+            seeds: One per sample.
+        """
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return torch.stack([self.draw_noise(shape, generator) for generator in generators])
 
     def add_noise(
         self,
@@ -86,14 +120,3 @@ class NoiseSchedule:
         if len(scheduler.timesteps) != steps:  # its own division has rounded up by one
             scheduler.set_timesteps(timesteps=scheduler.timesteps[:steps].tolist())
         return scheduler
-
-
-def unit_noise(shape: Sequence[int], seeds: Sequence[int]) -> Float[Tensor, "b *shape"]:
-    """Draw unit noise on the CPU; each sample's depends on its own seed alone.
-
-    Args:
-        shape: Of one sample.
-        seeds: One per sample.
-    """
-    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(drawn)

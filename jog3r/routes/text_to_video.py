@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from jog3r.diffusion.schedule import unit_noise
 from jog3r.errors import InputError
 from jog3r.routes.arguments import SamplingOptions
 
@@ -107,7 +106,7 @@ def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:
     """Draw unit noise `(B, C, T, h, w)`; each sample's depends on its own seed alone."""
     height, width = (side // model.autoencoder.factor for side in model.config.image_size)
     shape = (model.autoencoder.config.latent_channels, frames, height, width)
-    return unit_noise(shape, seeds).to(model.device)
+    return model.schedule.unit_noise(shape, seeds).to(model.device)
 
 
 def decode(model: "JOG3R", latents: Tensor) -> "list[Video]":

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from jog3r.diffusion.schedule import RECONSTRUCTION_AT, unit_noise
+from jog3r.diffusion.schedule import RECONSTRUCTION_AT
 from jog3r.errors import AlignmentError, InputError
 from jog3r.geometry import check_intrinsics
 from jog3r.routes.arguments import check_refinement, known_intrinsics
@@ -74,7 +74,7 @@ def video_tokens(model: "JOG3R", video: Tensor, seeds: Sequence[int]) -> Tensor:
         seeds: Of the noise, one per sample.
     """
     latents = model.autoencoder.encode(video.to(model.device))
-    noise = unit_noise(latents.shape[1:], seeds).to(model.device)
+    noise = model.schedule.unit_noise(latents.shape[1:], seeds).to(model.device)
     times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
     noisy = model.schedule.add_noise(latents, noise, times)
     text, text_mask = model.text_encoder([""] * len(latents))

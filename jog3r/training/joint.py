@@ -162,7 +162,7 @@ class JointTraining(pl.LightningModule):
     ) -> "_Draws":
         """Draw what is random in a step. A change of order here changes every later training."""
         clips, device = len(latents), latents.device
-        noise = torch.randn((2, *latents.shape), generator=generator).to(device)
+        noise = self.model.schedule.draw_noise((2, *latents.shape), generator).to(device)
         uniform = [torch.rand(clips, generator=generator).to(device) for _ in range(3)]
         kept = (uniform[2] >= self.prompt_dropout).tolist()
         return _Draws(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule, unit_noise
+from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule
+from jog3r.errors import InputError
 from jog3r.losses.generation import PredictionType, generation_target
 
 
@@ -71,10 +72,26 @@ def test_ten_steps_end_where_reconstruction_is_trained_and_nine_do_not() -> None
     assert NoiseSchedule().sampler(9).timesteps[-1] > RECONSTRUCTION_MAX
 
 
-def test_noise_depends_on_each_seed_alone() -> None:
+@pytest.mark.parametrize("shared", [0.0, 0.5])
+def test_noise_depends_on_each_seed_alone(shared: float) -> None:
+    schedule = NoiseSchedule(shared_noise=shared)
     state = torch.random.get_rng_state()
-    both = unit_noise((3, 2, 5), [7, 8])
-    assert both.shape == (2, 3, 2, 5)
-    assert torch.equal(both[1:], unit_noise((3, 2, 5), [8]))
+    both = schedule.unit_noise((3, 2, 4, 5), [7, 8])
+    assert both.shape == (2, 3, 2, 4, 5)
+    assert torch.equal(both[1:], schedule.unit_noise((3, 2, 4, 5), [8]))
     assert not torch.equal(both[0], both[1])
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.3, 1.0])
+def test_shared_noise_is_the_correlation_of_frames(shared: float) -> None:
+    noise = NoiseSchedule(shared_noise=shared).unit_noise((8, 2, 64, 64), [0])[0]
+    assert noise.var().item() == pytest.approx(1.0, abs=0.03)
+    first, second = noise.unbind(dim=1)
+    assert (first * second).mean().item() == pytest.approx(shared, abs=0.03)
+
+
+@pytest.mark.parametrize("shared", [-0.1, 1.1, float("nan")])
+def test_a_share_of_noise_that_is_none(shared: float) -> None:
+    with pytest.raises(InputError, match="shared_noise from 0 to 1"):
+        NoiseSchedule(shared_noise=shared)

@@ -69,9 +69,9 @@ def test_train_tiny(tmp_path: Path) -> None:
     out = tmp_path / "lesson"
     printed = run("03_train_tiny.py", out, "--steps", "1", "--batch", "16")
     assert "stage autoencoder" in printed
-    assert "stage joint" in printed
+    assert "stage more_scenes" in printed
     assert (out / "model" / "model.safetensors").is_file()
-    assert list((out / "samples").glob("*.png"))
+    assert list((out / "more_scenes_samples").glob("*.png"))
 
 
 def test_export(tmp_path: Path) -> None:

@@ -242,8 +242,9 @@ class TestRecipe:
         assert [line for line in printed.splitlines() if line.startswith("# stage")] == [
             "# stage autoencoder",
             "# stage joint",
+            "# stage more_scenes",
         ]
-        assert printed.count("max_steps: 7") == 2
+        assert printed.count("max_steps: 7") == 3
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -73,9 +73,16 @@ class TestJointLosses:
             [True, True, True, False],
         ]
 
+    @pytest.mark.parametrize(("power", "below_250"), [(1.0, 0.25), (2.0, 0.5)])
     def test_reconstruction_sees_little_noise_and_no_prompt(
-        self, joint: JointTraining, world: World, monkeypatch: pytest.MonkeyPatch
+        self,
+        joint: JointTraining,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        power: float,
+        below_250: float,
     ) -> None:
+        monkeypatch.setattr(joint, "timestep_power", power)
         seen: dict[str, Any] = {}
         encode, network = joint.model.text_encoder.forward, joint.model.network.joint
 
@@ -101,6 +108,7 @@ class TestJointLosses:
         assert 80 < reconstructed.max() <= 100
         assert generated.max() > 900
         assert generated.min() < 100
+        assert (generated < 250).float().mean() == pytest.approx(below_250, abs=0.13)
 
     def test_clips_of_one_frame_have_no_pairs(self, joint: JointTraining, world: World) -> None:
         batch = batches(world, clip_lengths={1: 1.0}).batch(0)
@@ -114,6 +122,10 @@ class TestJointLosses:
         assert all(len(set(row)) == 4 for row in partners.tolist())
         assert set(partners.flatten().tolist()) == {1, 2, 3, 4, 5}
         assert sample_partners(2, 3, pairs=4, generator=generator).shape == (2, 2)
+
+    def test_a_power_that_is_none(self, tiny_model: Any, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="timestep_power: expected a number above 0, got -1"):
+            JointTraining(tiny_model.config, start=str(tmp_path), timestep_power=-1.0)
 
     def test_nothing_to_start_from(self, tiny_model: Any, tmp_path: Path) -> None:
         with pytest.raises(FileError, match="run the autoencoder stage first"):

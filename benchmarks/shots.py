@@ -18,7 +18,7 @@ from jog3r.errors import AlignmentError
 from jog3r.results import Cameras, Reconstruction, Video
 
 CACHE = REPOSITORY / "outputs" / "benchmarks"
-STEPS, GUIDANCE, BATCH = 20, 4.0, 4
+STEPS, GUIDANCE, BATCH = 20, 2.0, 4
 SETTINGS = f"{STEPS} steps, guidance {GUIDANCE:g}, the model's own length and size"
 
 

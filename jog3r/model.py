@@ -182,7 +182,7 @@ class JOG3R(nn.Module):
         *,
         cameras: bool = False,
         negative_prompt: str = "",
-        guidance_scale: float = 4.0,
+        guidance_scale: float = 2.0,
         num_inference_steps: int = 20,
         num_frames: int | None = None,
         seed: int | Sequence[int] = 0,

@@ -91,7 +91,7 @@ def _generated(model: JOG3R, steps: int, frames: int) -> Tensor:
     """Show four frames of each prompt, a row per prompt: `(rows, columns, 3)` uint8."""
     options = SamplingOptions(
         negative_prompt="",
-        guidance_scale=4.0,
+        guidance_scale=2.0,
         steps=steps,
         frames=frames,
         callback=None,

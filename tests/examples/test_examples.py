@@ -10,7 +10,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LESSONS = sorted((REPOSITORY / "examples").glob("*.py"))
-WEIGHTS = REPOSITORY / "jog3r" / "weights" / "tiny"
 
 
 def run(lesson: str, out: Path, *options: str) -> str:
@@ -27,13 +26,6 @@ def run(lesson: str, out: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def weights() -> Path:
-    if not (WEIGHTS / "model.safetensors").is_file():
-        pytest.skip(f"weights: expected those of tiny in {WEIGHTS}, got none; train them first")
-    return WEIGHTS
-
-
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.name)
 def test_lesson_is_one_page(lesson: Path) -> None:
     text = lesson.read_text("utf-8")
@@ -47,7 +39,6 @@ def test_lessons_are_numbered() -> None:
     assert [lesson.name[:3] for lesson in LESSONS] == ["01_", "02_", "03_", "04_"]
 
 
-@pytest.mark.usefixtures("weights")
 def test_generate(tmp_path: Path) -> None:
     out = tmp_path / "lesson"
     printed = run("01_generate.py", out, "--steps", "10", "--frames", "2")
@@ -56,7 +47,6 @@ def test_generate(tmp_path: Path) -> None:
     assert (out / "with_cameras" / "overview.png").is_file()
 
 
-@pytest.mark.usefixtures("weights")
 def test_reconstruct(tmp_path: Path) -> None:
     out = tmp_path / "lesson"
     printed = run("02_reconstruct.py", out, "--max-frames", "3")

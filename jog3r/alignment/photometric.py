@@ -99,10 +99,7 @@ def _at_scale(transform: Tensor, scale: Tensor) -> Tensor:
 
 
 def _level(frames: Tensor, depth: Tensor, K: Tensor, sigma: float) -> _Level:
-    from torchvision.transforms.v2.functional import gaussian_blur
-
-    size = 2 * round(3 * sigma) + 1
-    blurred = gaussian_blur(frames, [size, size], [sigma, sigma])
+    blurred = _blurred(frames, sigma)
     by_y, by_x = torch.gradient(blurred, dim=(2, 3))
     stride = 2 if sigma >= 2 else 1  # a blurred picture says nothing new at every pixel
     points = unproject(depth, K)[::stride, ::stride].reshape(-1, 3)
@@ -112,6 +109,16 @@ def _level(frames: Tensor, depth: Tensor, K: Tensor, sigma: float) -> _Level:
         colours=blurred[0, :, ::stride, ::stride].flatten(1).T,
         weight=((points[:, 2] > 0) & (points[:, 2] < FAR)).to(points.dtype),
     )
+
+
+def _blurred(frames: Tensor, sigma: float) -> Tensor:
+    """Blur with a Gaussian; beyond the border its colours go on, so any size of picture will do."""
+    reach = round(3 * sigma)
+    steps = torch.arange(-reach, reach + 1, device=frames.device, dtype=frames.dtype)
+    kernel = torch.softmax(-0.5 * (steps / sigma) ** 2, dim=0)
+    planes = F.pad(frames, (reach,) * 4, mode="replicate").flatten(0, 1)[:, None]
+    by_row = F.conv2d(planes, kernel[None, None, None, :])
+    return F.conv2d(by_row, kernel[None, None, :, None]).reshape(frames.shape)
 
 
 def _best(levels: list[_Level], frame: int, K: Tensor, tries: Tensor) -> Tensor:

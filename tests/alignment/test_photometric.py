@@ -154,3 +154,15 @@ def test_the_lens_is_that_of_each_frame() -> None:
     lenses = torch.stack([K, intrinsics_from_focal(torch.tensor(40.0), (24, 32))])
     found = refine_photometrically(replace(wall, K=lenses), torch.cat([first, zoomed]))
     torch.testing.assert_close(found.world_from_camera[1], torch.eye(4), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", photometric.SIGMAS)
+def test_blur_keeps_even_colours_and_the_size(sigma: float) -> None:
+    picture = torch.full((1, 3, 8, 11), 0.3)
+    torch.testing.assert_close(photometric._blurred(picture, sigma), picture)
+    # A point spreads with the variance that was asked for, less what whole pixels and 3 sigma cut off.
+    point = torch.zeros(1, 1, 65, 65)
+    point[..., 32, 32] = 1.0
+    spread = photometric._blurred(point, sigma)[0, 0].sum(dim=0)
+    variance = float((spread * (torch.arange(65) - 32.0) ** 2).sum())
+    assert variance == pytest.approx(sigma**2, rel=0.15)

@@ -136,7 +136,7 @@ CASES: dict[str, Case] = {
     "generate with cameras (T2V+C)": generate(cameras=True),
     "reconstruct (V2C)": reconstruct,
     "alignment alone": alignment,
-    "training step, 8 clips x 16 frames": training_step,
+    "training step, 4 clips x 16 frames": training_step,
     "world, 8 x 16 frames at 64 px": renderer(64),
     "world, 8 x 16 frames at 128 px": renderer(128),
 }

@@ -160,7 +160,7 @@ def test_the_lens_is_that_of_each_frame() -> None:
 def test_blur_keeps_even_colours_and_the_size(sigma: float) -> None:
     picture = torch.full((1, 3, 8, 11), 0.3)
     torch.testing.assert_close(photometric._blurred(picture, sigma), picture)
-    # A point spreads with the variance that was asked for, less what whole pixels and 3 sigma cut off.
+    # A point spreads with the variance asked for, less what whole pixels and the cut leave out.
     point = torch.zeros(1, 1, 65, 65)
     point[..., 32, 32] = 1.0
     spread = photometric._blurred(point, sigma)[0, 0].sum(dim=0)

@@ -43,8 +43,8 @@ class Regularisers:
     def __post_init__(self) -> None:
         for field in fields(self):
             weight = getattr(self, field.name)
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"{field.name}: expected a finite weight >= 0, got {weight}")
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise InputError(f"{field.name}: expected a finite weight >= 0, got {weight!r}")
 
     @classmethod
     def off(cls) -> "Regularisers":

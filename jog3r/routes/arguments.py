@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jog3r.alignment.regularisers import Regularisers
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics
 
@@ -73,17 +74,24 @@ def whole_number(name: str, value: Any) -> int:
         number = -1
     # torch's generators take no more than 64 bits.
     if not 0 <= number < 1 << 63:
-        raise InputError(f"{name}: expected a whole number of at least 0, got {value!r}; pass one")
+        raise InputError(
+            f"{name}: expected a whole number of at least 0 and below 2^63, got {value!r}; pass one"
+        )
     return number
 
 
-def check_refinement(refine: Any) -> None:
-    """Check how cameras are to be refined after alignment.
+def check_alignment(regularisers: Any, refine: Any) -> None:
+    """Check how cameras are to be aligned and refined, before any time goes into their pointmaps.
 
     Raises:
-        InputError: No such way.
+        InputError: No such regularisers, or no such refinement.
     """
-    if refine not in REFINEMENTS:
+    if not isinstance(regularisers, Regularisers | None):
+        got = type(regularisers).__name__
+        raise InputError(
+            f"regularisers: expected jog3r.alignment.Regularisers or None, got {got}; make one"
+        )
+    if not isinstance(refine, str | None) or refine not in REFINEMENTS:
         raise InputError(f"refine: expected one of {REFINEMENTS}, got {refine!r}; choose one")
 
 
@@ -107,7 +115,7 @@ def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[lis
     if isinstance(prompt, str):
         prompts = [prompt] * len(seeds)
     elif not isinstance(seed, Sequence):
-        seeds = [seeds[0] + i for i in range(len(prompts))]
+        seeds = [whole_number("seed", seeds[0] + i) for i in range(len(prompts))]
     if not prompts or len(prompts) != len(seeds):
         raise InputError(
             f"seed: expected one number or one per prompt, got {len(prompts)} prompts and"
@@ -121,13 +129,13 @@ def known_intrinsics(K: Any, size: tuple[int, int], frames: int) -> Tensor | Non
 
     Raises:
         InputError: Not numbers, another shape than (3, 3) or (frames, 3, 3), or no K of such
-            images.
+            images, or one with skew, which camera files cannot hold.
     """
     if K is None:
         return None
     try:
         K = K if isinstance(K, Tensor) else torch.from_numpy(np.array(K, dtype=np.float32))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"K: expected a matrix of numbers, got {type(K).__name__} ({error}); pass a tensor"
         ) from error
@@ -138,4 +146,8 @@ def known_intrinsics(K: Any, size: tuple[int, int], frames: int) -> Tensor | Non
             " give one for all frames or one for each that is kept"
         )
     check_intrinsics(K, size)
+    if float((K[..., 0, 1] / K[..., 0, 0]).abs().max()) > 1e-6:
+        raise InputError(
+            f"K: expected no skew, got {float(K[..., 0, 1].abs().max()):g}; rectify the video first"
+        )
     return K

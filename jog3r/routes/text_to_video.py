@@ -73,7 +73,7 @@ def sample_latents(
         batch = torch.cat([latents, latents]) if guided else latents
         times = torch.full((len(batch),), float(timestep), device=model.device)
         if tapped and index == len(timesteps) - 1:
-            prediction, tokens = _tapped(model, batch, times, texts, count=len(latents))
+            prediction, tokens = _tapped(model, batch, times, texts, features, count=len(latents))
         else:
             prediction = model.network(batch, times, *features).prediction
         # Some backbones predict a variance behind the mean.
@@ -87,7 +87,13 @@ def sample_latents(
 
 
 def _tapped(
-    model: "JOG3R", batch: Tensor, times: Tensor, texts: list[str], *, count: int
+    model: "JOG3R",
+    batch: Tensor,
+    times: Tensor,
+    texts: list[str],
+    features: tuple[Tensor, Tensor],
+    *,
+    count: int,
 ) -> tuple[Tensor, Tensor]:
     """Run the last step, and take the tokens of its first `count` samples with the empty prompt.
 
@@ -95,11 +101,11 @@ def _tapped(
     more, and leave it at the tap.
     """
     if not any(texts[:count]):
-        out = model.network(batch, times, *model.text_encoder(texts))
+        out = model.network(batch, times, *features)
         return out.prediction, out.taps[model.config.network.tap][:count]
-    features = model.text_encoder([*texts, *[""] * count])
+    with_empty = model.text_encoder([*texts, *[""] * count])
     both, times = torch.cat([batch, batch[:count]]), torch.cat([times, times[:count]])
-    return model.network.joint(both, times, *features, reconstructed=count)
+    return model.network.joint(both, times, *with_empty, reconstructed=count)
 
 
 def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:

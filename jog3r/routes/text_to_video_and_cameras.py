@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
-from jog3r.routes.arguments import SamplingOptions, check_refinement
+from jog3r.routes.arguments import SamplingOptions, check_alignment
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_to_cameras import reconstruct_tokens
 
@@ -37,7 +37,7 @@ def text_to_video_and_cameras(
     """
     from jog3r.results import Generation
 
-    check_refinement(refine)
+    check_alignment(regularisers, refine)
     if options.frames < 2:
         raise InputError(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"

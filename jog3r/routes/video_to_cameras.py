@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from jog3r.diffusion.schedule import RECONSTRUCTION_AT
 from jog3r.errors import AlignmentError, InputError
 from jog3r.geometry import check_intrinsics
-from jog3r.routes.arguments import check_refinement, known_intrinsics
+from jog3r.routes.arguments import check_alignment, known_intrinsics
 
 if TYPE_CHECKING:
     from jog3r.alignment import PairPointmaps, Regularisers
@@ -43,7 +43,7 @@ def video_to_cameras(
     from jog3r.data.media import read_video
     from jog3r.results import Video
 
-    check_refinement(refine)
+    check_alignment(regularisers, refine)
     original = read_video(source, stride=stride, max_frames=max_frames)
     if len(original) < 2:
         raise InputError(

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from jog3r.alignment import Regularisers
 from jog3r.errors import InputError
 from jog3r.geometry import intrinsics_from_fov
-from jog3r.routes.arguments import SamplingOptions, known_intrinsics, pair_up, whole_number
+from jog3r.routes.arguments import (
+    SamplingOptions,
+    check_alignment,
+    known_intrinsics,
+    pair_up,
+    whole_number,
+)
 
 
 def options(**changed: Any) -> SamplingOptions:
@@ -46,11 +53,12 @@ class TestPairs:
             ("a", [], "got 0 prompts and 0 seeds"),
             (None, 0, "prompt: expected a string or a list of strings, got None"),
             (["a", 3], 0, "prompt: expected a string or a list of strings"),
-            ("a", -1, "seed: expected a whole number of at least 0, got -1"),
-            ("a", [1, 2.5], r"seed: expected a whole number of at least 0, got 2\.5"),
+            ("a", -1, "seed: expected a whole number .*, got -1"),
+            ("a", [1, 2.5], r"seed: expected a whole number .*, got 2\.5"),
             ("a", "7", "seed: expected a whole number"),
-            ("a", True, "seed: expected a whole number of at least 0, got True"),
+            ("a", True, "seed: expected a whole number .*, got True"),
             ("a", 1 << 64, "seed: expected a whole number"),
+            (["a", "b"], (1 << 63) - 1, "seed: expected a whole number"),
         ],
     )
     def test_what_does_not_pair(self, prompt: Any, seed: Any, says: str, as_a_user: None) -> None:
@@ -117,8 +125,37 @@ class TestIntrinsics:
             (K * float("nan"), "K: expected finite values"),
             ("wide", "K: expected a matrix of numbers, got str"),
             ([[1.0], [2.0, 3.0]], "K: expected a matrix of numbers, got list"),
+            ([[10**400] * 3] * 3, "K: expected a matrix of numbers, got list"),
+            (K + torch.tensor([[0.0, 0.1, 0.0], [0.0] * 3, [0.0] * 3]), "K: expected no skew"),
         ],
     )
     def test_what_does_not_fit(self, K: Any, says: str) -> None:
         with pytest.raises(InputError, match=says):
             known_intrinsics(K, (24, 32), 5)
+
+
+class TestAlignmentOptions:
+    @pytest.mark.parametrize("refine", [None, "photometric"])
+    @pytest.mark.parametrize("regularisers", [None, Regularisers.off()])
+    def test_what_is_known_passes(self, regularisers: Any, refine: Any) -> None:
+        check_alignment(regularisers, refine)
+
+    @pytest.mark.parametrize(
+        ("regularisers", "refine", "says"),
+        [
+            (
+                "smooth",
+                None,
+                "regularisers: expected jog3r.alignment.Regularisers or None, got str",
+            ),
+            (None, "bundle", "refine: expected one of .* got 'bundle'"),
+            (None, np.zeros(2), "refine: expected one of"),
+        ],
+    )
+    def test_what_is_not(self, regularisers: Any, refine: Any, says: str) -> None:
+        with pytest.raises(InputError, match=says):
+            check_alignment(regularisers, refine)
+
+    def test_a_weight_that_is_no_number(self, as_a_user: None) -> None:
+        with pytest.raises(InputError, match="focal_smoothness: expected a finite weight"):
+            Regularisers(focal_smoothness="strong")  # type: ignore[arg-type]

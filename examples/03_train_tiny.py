@@ -1,4 +1,4 @@
-"""Lesson 3: a few steps of the real training, both stages, and the model that comes out.
+"""Lesson 3: a few steps of the real training, all stages, and the model that comes out.
 
     python examples/03_train_tiny.py --out outputs/lesson3
 
@@ -58,9 +58,9 @@ def main() -> None:
     shot = model.generate("a red sphere", num_inference_steps=10, num_frames=4, progress=False)
     shot.video.save(args.out / "noise.mp4")
 
-    # To go on from published weights instead of from nothing, give the joint stage their folder:
-    #   --stage joint --model.init_args.start=jog3r/weights/tiny
-    print("open", *sorted((args.out / "samples").glob("*.png")))
+    # To go on from published weights instead of from nothing, give the last stage their folder:
+    #   --stage more_scenes --model.init_args.start=jog3r/weights/tiny
+    print("open", *sorted(args.out.glob("*_samples/*.png")))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage two: generation and reconstruction together, L = L_gen + lambda L_rec."""
+"""Stages two and three: generation and reconstruction together, L = L_gen + lambda L_rec."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -25,8 +25,8 @@ from benchmarks.prompted_moves import group_of, mean_direction, move_rows, obeys
 from benchmarks.record import Record
 from benchmarks.tables import format_table
 from benchmarks.warping import look_up, warp_errors
-from benchmarks.world_cameras import fov_deg, path_numbers, rotation_deg
-from jog3r.data.world import Scene, World, WorldConfig
+from benchmarks.world_cameras import fov_deg, path_numbers, rotation_deg, rows, world_paths
+from jog3r.data.world import HELD_OUT, Scene, World, WorldConfig
 from jog3r.data.world.camera_paths import MOVES
 from jog3r.data.world.scene import SolidObject
 from jog3r.geometry import intrinsics_from_fov
@@ -205,3 +205,24 @@ def test_a_wide_table_is_turned_round() -> None:
     text = format_table([names, ["1"] * 9])
     assert len(text.splitlines()) == 9
     assert format_table([["a", "b"], ["1", "2"]]).splitlines() == ["a  b", "1  2"]
+
+
+def test_cameras_of_the_world_move_like_real_ones() -> None:
+    """Medians lie near those of 21 RealEstate10K paths, and so does the spread.
+
+    The real numbers are those of benchmarks/results/world_cameras-cpu.csv; 21 paths tell a 10th
+    and 90th percentile roughly.
+    """
+    real = {  # 10 %, 50 %, 90 %
+        "rotation_per_frame_deg": (0.218, 1.301, 3.429),
+        "travel_to_view_deg": (6.566, 17.99, 93.93),
+        "fov_vertical_deg": (56.0, 59.0, 61.18),
+    }
+    paths = world_paths(400, HELD_OUT + 3_000_000, threads=1)
+    drawn = {row["quantity"]: row for row in rows("world", paths)}
+    for quantity, (low, median, high) in real.items():
+        got = drawn[quantity]
+        assert got["median"] == pytest.approx(median, rel=0.25), quantity
+        assert got["p10"] < median < got["p90"], quantity
+        assert 0.4 < got["p10"] / low < 2.6, quantity
+        assert 0.6 < got["p90"] / high < 1.7, quantity

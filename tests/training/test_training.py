@@ -57,15 +57,32 @@ class TestJointLosses:
                 assert parameter.grad.isfinite().all(), name
 
     def test_behind_the_tap_only_generation_trains(
-        self, joint: JointTraining, world: World
+        self, joint: JointTraining, world: World, generator: torch.Generator
     ) -> None:
-        joint.rec_weight = 1.0
         batch = batches(world).batch(0)
-        tokens = torch.randn(2, 4, 16, 32, requires_grad=True)
+        latents = joint.model.autoencoder.encode(batch["video"])
+        _, tokens = joint._predict(latents, joint._draw(latents, batch["caption"], generator))
+        assert tokens is not None
         loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
         loss.backward()
-        touched = {n for n, p in joint.model.network.named_parameters() if p.grad is not None}
-        assert not any(name.startswith("backbone") for name in touched)
+        tap = joint.model.config.network.tap
+        blocks = joint.model.network.backbone.get_submodule("blocks")
+        trained = [
+            any(p.grad is not None and p.grad.any() for p in block.parameters())
+            for block in blocks.children()
+        ]
+        assert trained == [index < tap for index in range(len(trained))]
+        assert not all(trained)
+        last = joint.model.network.backbone.get_submodule("final_layer")
+        assert all(parameter.grad is None for parameter in last.parameters())
+
+    def test_frames_outside_the_pairs_do_not_train(
+        self, joint: JointTraining, world: World
+    ) -> None:
+        tokens = torch.randn(2, 4, 16, 32, requires_grad=True)
+        pairs = torch.tensor([[1, 3], [2, 1]])
+        loss, _ = joint.reconstruction_loss(tokens, pairs, batches(world).batch(0))
+        loss.backward()
         # Frame 0 belongs to every pair, the others only to theirs.
         assert tokens.grad is not None
         assert (tokens.grad.abs().sum(dim=(2, 3)) > 0).tolist() == [

@@ -1,6 +1,6 @@
 """Make the real clip that ships with jog3r from a folder of photographs with known cameras.
 
-    python docs/make_real_clip.py ../shared/data/tum_fr3_office
+    python docs/make_real_clip.py FOLDER
 
 The frames are reduced, their K with them, and the cameras are stated relative to the first frame.
 """

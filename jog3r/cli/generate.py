@@ -24,7 +24,7 @@ EPILOG = """\
 examples:
   jog3r generate "a red sphere in a brick room, the camera moves forward"
   jog3r generate "a blue cube in a desert" --cameras --out outputs/cube
-  jog3r generate "a yellow cone in a gallery" --seed 0 1 2 3 --guidance 6
+  jog3r generate "a yellow cone in a gallery" --seed 0 1 2 3 --guidance 3
 
 The packaged model `tiny` knows a small world: spheres, cubes, cylinders and cones in plain colours,
 in rooms and open places, and how the camera moves. Words it does not know are named in a warning;

@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 DESCRIPTION = """\
-Show what a model consists of: its parts and their sizes, the video it makes, where its weights come
-from and their licence.
+Show what a model consists of: its parts and their sizes, the video it makes, and the licence of its
+weights.
 """
 EPILOG = """\
 examples:

@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from jog3r.errors import FileError
+from jog3r.errors import FileError, InputError
 
 # Models that ship inside the package.
 EMBEDDED = ("tiny",)
 CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.json"
+# What weights may be stored in; float8 needs scales that a file does not have.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def find_model(name: str | Path) -> Path:
@@ -23,7 +25,12 @@ def find_model(name: str | Path) -> Path:
     Raises:
         FileError: No such folder, weights that are not in this tree, or a hub id that cannot be
             reached.
+        InputError: Neither a string nor a path.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(
+            f"model: expected a name or a folder, got {type(name).__name__}; pass text or a Path"
+        )
     if str(name) in EMBEDDED:
         folder = Path(str(resources.files("jog3r") / "weights" / str(name)))
         if not folder.is_dir():
@@ -44,9 +51,18 @@ def find_model(name: str | Path) -> Path:
 
 
 def weights_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
-    """Give the state dict as the content of a safetensors file, floating tensors in `dtype`."""
+    """Give the state dict as the content of a safetensors file, floating tensors in `dtype`.
+
+    Raises:
+        InputError: A dtype that would lose the weights.
+    """
     from safetensors.torch import save
 
+    if dtype not in FLOATS:
+        raise InputError(
+            f"dtype: expected one of {[str(each) for each in FLOATS]}, got {dtype!r}; torch.float16"
+            " is usual"
+        )
     aliases = _aliases(module)
     state = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
@@ -60,8 +76,8 @@ def read_weights(module: nn.Module, file: Path) -> None:
     """Load a file strictly into a module, in the module's own dtype.
 
     Raises:
-        FileError: The file is missing, truncated or not safetensors, or its names or shapes do not
-            fit. The module is left as it was.
+        FileError: The file is missing, truncated or not safetensors, or its names, shapes or dtypes
+            do not fit, or it holds NaN or infinity. The module is left as it was.
     """
     state = _read(file)
     wanted = module.state_dict()
@@ -83,7 +99,27 @@ def read_weights(module: nn.Module, file: Path) -> None:
             f" {tuple(state[name].shape)} ({len(wrong)} tensors differ); the weights belong to"
             " another config"
         )
+    for name, tensor in state.items():
+        _check_values(f"{file}: expected {name}", tensor, wanted[name].dtype)
     module.load_state_dict(state)
+
+
+def _check_values(expected: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    kinds = FLOATS if dtype.is_floating_point else (dtype,)
+    if tensor.dtype not in kinds:
+        raise FileError(
+            f"{expected} in one of {[str(kind) for kind in kinds]}, got {tensor.dtype}; the file is"
+            " damaged or was not made by jog3r, copy it again"
+        )
+    if not dtype.is_floating_point or not tensor.numel():
+        return
+    # In the module's dtype, where a large number may overflow. The extremes of a tensor are NaN if
+    # any value is, and two numbers are quicker to look at.
+    if not torch.stack(tensor.to(dtype).aminmax()).isfinite().all():
+        raise FileError(
+            f"{expected} of finite numbers, got NaN or infinity; the training diverged or the file"
+            " is damaged, take another one"
+        )
 
 
 def _download(hub_id: str) -> Path:

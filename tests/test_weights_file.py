@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jog3r import weights_file
@@ -85,6 +86,31 @@ def test_missing_and_unknown_tensors(file: Path) -> None:
 def test_wrong_shape(file: Path) -> None:
     says = r"expected first.weight of shape \(2, 4\), got \(2, 3\) \(2 tensors differ\)"
     fails(file, says, Small(width=4))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("first.bias", torch.tensor([0.0, float("nan")]), "finite numbers, got NaN or infinity"),
+        ("first.bias", torch.tensor([0.0, -float("inf")]), "finite numbers, got NaN or infinity"),
+        ("first.bias", torch.tensor([0.0, 1e300], dtype=torch.float64), "finite numbers"),
+        ("first.bias", torch.tensor([True, False]), "got torch.bool"),
+        ("first.bias", torch.tensor([1, 2]), "got torch.int64"),
+        ("first.bias", torch.tensor([1.0, 2.0]).to(torch.float8_e4m3fn), "got torch.float8"),
+        ("steps", torch.tensor(7.0), r"\['torch.int64'\], got torch.float32"),
+    ],
+)
+def test_values_that_are_no_weights(file: Path, name: str, value: torch.Tensor, says: str) -> None:
+    save_file({**load_file(file), name: value}, file)
+    fails(file, rf"expected {name} .*{says}")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_other_precisions(tmp_path: Path, dtype: torch.dtype) -> None:
+    module, path = Small(), tmp_path / "model.safetensors"
+    path.write_bytes(weights_bytes(module, dtype))
+    assert load_file(path)["first.bias"].dtype == dtype
+    read_weights(module, path)
 
 
 class TestFindModel:

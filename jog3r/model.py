@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import torch
 from torch import nn
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.text import TextEncoder, load_tokenizer
-from jog3r.config import from_plain, to_plain
+from jog3r.config import check_positive, from_plain, to_plain
 from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import FileError, InputError
 from jog3r.routes.arguments import Callback, SamplingOptions, pair_up, whole_number
@@ -27,9 +27,10 @@ from jog3r.weights_file import (
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from typing_extensions import TypedDict, Unpack
+    from typing_extensions import Unpack
 
     from jog3r.alignment import Regularisers
+    from jog3r.backbones.interface import Backbone
     from jog3r.results import Generation, Reconstruction
 
     class _Options(TypedDict, total=False):
@@ -76,6 +77,9 @@ class JOG3R(nn.Module):
             text_encoder: Prompts -> features.
             network: Backbone and head.
             schedule: Noise schedule.
+
+        Raises:
+            InputError: A size, length or frame rate that is not above 0.
         """
 
         image_size: tuple[int, int] = (64, 64)
@@ -87,6 +91,9 @@ class JOG3R(nn.Module):
         network: StitchedModel.Config = field(default_factory=StitchedModel.Config)
         schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
 
+        def __post_init__(self) -> None:
+            check_positive("config", self, "image_size", "num_frames", "fps")
+
     def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
         super().__init__()
         self.config = config
@@ -94,6 +101,7 @@ class JOG3R(nn.Module):
         self.autoencoder = config.autoencoder.build()
         self.text_encoder = TextEncoder(config.text_encoder, tokenizer)
         self.network = config.network.build()
+        self._check_agreement()
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> "JOG3R":
@@ -107,7 +115,7 @@ class JOG3R(nn.Module):
         Raises:
             FileError: No such model, an incomplete folder, or a file in it that is truncated,
                 foreign or does not fit the config.
-            InputError: torch has no such device.
+            InputError: The name is no text and no path, or torch has no such device.
         """
         device = _device(device)
         folder = find_model(name)
@@ -115,7 +123,7 @@ class JOG3R(nn.Module):
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
         try:
             model = cls(config, tokenizer)
-        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise FileError(
                 f"{folder / CONFIG_FILE}: expected values that make a model, got: {error}; copy the"
                 " model folder again"
@@ -128,9 +136,10 @@ class JOG3R(nn.Module):
 
         Args:
             folder: Made if missing; files of the same names are replaced.
-            dtype: Of the stored weights.
+            dtype: Of the stored weights: float16, bfloat16, float32 or float64.
 
         Raises:
+            InputError: Another dtype.
             SaveError: A file cannot be written; what was in the folder is left as it was.
         """
         from jog3r.export.atomic import atomic_file
@@ -298,7 +307,7 @@ class JOG3R(nn.Module):
 
     def summary(self) -> str:
         """Describe parts, parameters, sizes and licence, for people."""
-        backbone: Any = self.network.backbone  # its config is the backbone's own
+        backbone = self.network.backbone
         counts = {
             "autoencoder": _parameters(self.autoencoder),
             "text encoder": _parameters(self.text_encoder),
@@ -317,13 +326,38 @@ class JOG3R(nn.Module):
         }
         return "\n".join(f"{name:<14} {text}" for name, text in rows.items())
 
+    def _check_agreement(self) -> None:
+        """Check that the parts fit each other, which none of them can see."""
+        patch, backbone = self.config.network.patch, self.network.backbone.config
+        frames, rows, columns = backbone.patch_size
+        factor = self.autoencoder.factor
+        pairs = {
+            "patch_size in pixels": ((frames, factor * rows, factor * columns), (1, patch, patch)),
+            "in_channels": (backbone.in_channels, self.config.autoencoder.latent_channels),
+            "caption_channels": (backbone.caption_channels, self.config.text_encoder.width),
+        }
+        for name, (got, wanted) in pairs.items():
+            if got != wanted:
+                raise InputError(
+                    f"config: expected the backbone's {name} to be {wanted} as in the other parts,"
+                    f" got {got}; correct one of them"
+                )
+        if any(side % patch for side in self.config.image_size):
+            raise InputError(
+                f"config.image_size: expected multiples of network.patch, {patch} px, got"
+                f" {self.config.image_size}; correct one of them"
+            )
 
-def _parameters(module: nn.Module) -> int:
+
+def _parameters(module: "nn.Module | Backbone") -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _device(name: str | torch.device) -> torch.device:
     try:
+        # A bare number is a device to torch, and so is True; "meta" holds no values.
+        if not isinstance(name, str | torch.device) or torch.device(name).type == "meta":
+            raise RuntimeError("neither the name of a device that computes nor a torch.device")
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # torch raises either, with many lines
         reason = str(error).splitlines()[0]
@@ -340,7 +374,7 @@ def _read_config(file: Path) -> JOG3R.Config:
         )
     try:
         return from_plain(JOG3R.Config, json.loads(file.read_text("utf-8")), file.name)
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise FileError(
             f"{file}: expected a jog3r config, got something else ({error}); copy the model folder"
             " again"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from jog3r.backbones.interface import BackboneOutput
 from jog3r.backbones.registry import build_backbone
+from jog3r.config import check_positive
 from jog3r.errors import InputError
 from jog3r.heads.linear_head import LinearHead
 from jog3r.heads.pair_decoder import PairDecoder
@@ -63,6 +64,10 @@ class StitchedModel(nn.Module):
         decoder_heads: int = 12
         patch: int = 16
 
+        def __post_init__(self) -> None:
+            numbers = ("tap", "decoder_width", "decoder_depth", "decoder_heads", "patch")
+            check_positive("network", self, *numbers)
+
         def build(self) -> "StitchedModel":
             """Make the network with fresh weights."""
             return StitchedModel(self)
@@ -71,8 +76,12 @@ class StitchedModel(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone, config.backbone_config)
-        # Any: nn.Module hides from type checkers what a module holds.
-        of_backbone: Any = self.backbone.config
+        of_backbone = self.backbone.config
+        if config.tap > of_backbone.depth:
+            raise InputError(
+                f"network.tap: expected a block from 1 to {of_backbone.depth}, got {config.tap};"
+                " correct the config"
+            )
         self.tap_norm = nn.LayerNorm(of_backbone.hidden_size)
         self.decoder = PairDecoder.Config(
             in_width=of_backbone.hidden_size,
@@ -122,6 +131,7 @@ class StitchedModel(nn.Module):
         out = self.backbone(
             latents, timestep, text, text_mask, taps=(tap,), early=(reconstructed, tap)
         )
+        assert out.prediction is not None  # only `until` leaves it out
         return out.prediction, out.taps[tap][-reconstructed:]
 
     def pointmaps(

@@ -1,5 +1,6 @@
 """A model's folder: what is written comes back, and wrong files give one clear error."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from jog3r.codecs.text import word_tokenizer
+from jog3r.config import from_plain, to_plain
 from jog3r.errors import FileError, InputError, SaveError
 from jog3r.model import JOG3R
+from jog3r.weights_file import find_model
 
 WEIGHTS = "model.safetensors"
 
@@ -76,6 +80,10 @@ def unknown_key(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "colour": 1}))
 
 
+def nested(folder: Path) -> None:
+    (folder / "config.json").write_text('{"network": ' + 100_000 * "[")
+
+
 def no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
@@ -94,6 +102,7 @@ def no_tokenizer(folder: Path) -> None:
         (misshapen, r"of shape \(32,\), got \(7,\)"),
         (absent, "expected a weights file, got nothing"),
         (unknown_key, "colour"),
+        (nested, "expected a jog3r config, got something else"),
         (no_config, "expected a model folder"),
         (no_tokenizer, "expected a tokenizer file"),
     ],
@@ -120,8 +129,9 @@ def test_half_a_file(folder: Path, name: str, cut: float) -> None:
         ("network", {"backbone": "unet"}),
         ("network", {"backbone_config": {"num_heads": 5}}),
         ("network", {"backbone_config": {"hidden_size": "wide"}}),
-        ("autoencoder", {"block_out_channels": 8}),
-        ("text_encoder", {"heads": 0}),
+        ("network", {"backbone_config": {"num_heads": -1}}),
+        ("network", {"tap": 4}),
+        ("autoencoder", {"norm_groups": 3}),
     ],
 )
 def test_values_that_make_no_model(folder: Path, part: str, value: Any, as_a_user: None) -> None:
@@ -130,6 +140,53 @@ def test_values_that_make_no_model(folder: Path, part: str, value: Any, as_a_use
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(FileError, match=r"config\.json: expected values that make a model"):
         JOG3R.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("text_encoder", "layers", "x"),
+        ("schedule", "steps", 10),
+        ("network", "tap", None),
+        ("autoencoder", "block_out_channels", 8),
+    ],
+)
+def test_values_that_make_no_config(
+    folder: Path, part: str, key: str, value: Any, as_a_user: None
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config[part][key] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FileError, match=rf"config\.json: expected a jog3r config, .*{key}"):
+        JOG3R.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("size", "changed", "message"),
+    [
+        ((18, 16), {}, r"image_size: expected multiples of network\.patch, 4 px"),
+        ((16, 16), {"in_channels": 4}, "in_channels to be 3"),
+        ((16, 16), {"caption_channels": 8}, "caption_channels to be 16"),
+        ((16, 16), {"patch_size": (1, 1, 1)}, r"to be \(1, 4, 4\) .* got \(1, 2, 2\)"),
+        ((16, 16), {"patch_size": (2, 2, 2)}, r"to be \(1, 4, 4\) .* got \(2, 4, 4\)"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    tiny_model: Any, size: tuple[int, int], changed: dict[str, Any], message: str
+) -> None:
+    config: JOG3R.Config = tiny_model.config
+    backbone = config.network.backbone_config | changed
+    network = dataclasses.replace(config.network, backbone_config=backbone)
+    config = dataclasses.replace(config, image_size=size, network=network)
+    with pytest.raises(InputError, match=message):
+        JOG3R(config, tiny_model.text_encoder.tokenizer)
+
+
+def test_the_config_that_ships_makes_a_model() -> None:
+    plain = json.loads((find_model("tiny") / "config.json").read_text())
+    config = from_plain(JOG3R.Config, plain)
+    assert json.loads(json.dumps(to_plain(config))) == plain
+    JOG3R(config, word_tokenizer(["red"]))
 
 
 def test_a_full_disk_leaves_no_new_folder(
@@ -149,9 +206,25 @@ def test_no_such_model(tmp_path: Path) -> None:
         JOG3R.from_pretrained(tmp_path / "nothing")
 
 
-def test_no_such_device(folder: Path) -> None:
+@pytest.mark.parametrize("device", ["abacus", "meta", torch.device("meta"), True, [1], 0])
+def test_no_such_device(folder: Path, device: Any, as_a_user: None) -> None:
     with pytest.raises(InputError, match="device: expected one that torch can use"):
-        JOG3R.from_pretrained(folder, device="abacus")
+        JOG3R.from_pretrained(folder, device=device)
+
+
+@pytest.mark.parametrize("name", [5, b"tiny", ["tiny"], True, None])
+def test_no_name(name: Any, as_a_user: None) -> None:
+    with pytest.raises(InputError, match="model: expected a name or a folder, got"):
+        JOG3R.from_pretrained(name)
+
+
+@pytest.mark.parametrize("dtype", ["float16", None, torch.int8, torch.float8_e4m3fn])
+def test_dtypes_that_lose_the_weights(
+    tiny_model: Any, tmp_path: Path, dtype: Any, as_a_user: None
+) -> None:
+    with pytest.raises(InputError, match=r"dtype: expected one of .*torch\.float16"):
+        tiny_model.save_pretrained(tmp_path / "model", dtype=dtype)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_model(

@@ -1,11 +1,11 @@
 """What every backbone takes and gives, whatever its architecture."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,48 @@ class BackboneOutput:
     taps: dict[int, Tensor] = field(default_factory=dict)
 
 
+@runtime_checkable
+class BackboneConfig(Protocol):
+    """What the rest of the model has to know of a backbone, whatever else its Config holds."""
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the latents."""
+        ...
+
+    @property
+    def patch_size(self) -> tuple[int, int, int]:
+        """Latent frames, rows and columns per token."""
+        ...
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of a token."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def caption_channels(self) -> int:
+        """Channels of the text features."""
+        ...
+
+
+@runtime_checkable
 class Backbone(Protocol):
     """A video diffusion transformer whose blocks can be tapped and which can be left early."""
+
+    @property
+    def config(self) -> BackboneConfig:
+        """What it was built from."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Give its parameters, as every module of torch does."""
+        ...
 
     def __call__(
         self,

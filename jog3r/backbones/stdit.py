@@ -28,6 +28,7 @@ from jog3r.attention import attention
 from jog3r.backbones.embedders import PatchEmbedder, TextEmbedder, TimestepEmbedder
 from jog3r.backbones.interface import BackboneOutput
 from jog3r.backbones.positions import sincos_space, sincos_time
+from jog3r.config import check_positive
 from jog3r.errors import InputError
 
 NORM_EPS = 1e-6
@@ -72,6 +73,11 @@ class STDiT(nn.Module):
         space_scale: float = 0.5
         time_scale: float = 1.0
         gelu: GELU = "tanh"
+
+        def __post_init__(self) -> None:
+            numbers = ("in_channels", "patch_size", "hidden_size", "depth", "num_heads")
+            numbers += ("mlp_ratio", "caption_channels", "max_text_tokens", "input_size")
+            check_positive("stdit", self, *numbers, "space_scale", "time_scale")
 
         def build(self) -> "STDiT":
             """Make the network, initialised for training from scratch."""

@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from jog3r.config import check_positive
 from jog3r.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class FrameAutoencoder(nn.Module):
         norm_groups: int = 1
         attention: bool = False
         scaling_factor: float = 1.0
+
+        def __post_init__(self) -> None:
+            numbers = ("block_out_channels", "layers_per_block", "latent_channels", "norm_groups")
+            check_positive("autoencoder", self, *numbers, "scaling_factor")
 
         def build(self) -> "FrameAutoencoder":
             """Make the autoencoder with fresh weights."""

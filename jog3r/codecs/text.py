@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from jog3r.config import check_positive
 from jog3r.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
     from transformers import T5EncoderModel
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,14 @@ class TextEncoder(nn.Module):
         heads: int = 4
         max_tokens: int = 48
 
+        def __post_init__(self) -> None:
+            check_positive("text_encoder", self, "width", "layers", "heads", "max_tokens")
+            if self.heads > self.width:
+                raise InputError(
+                    "text_encoder.heads: expected at most as many as the width of"
+                    f" {self.width}, got {self.heads}; each head needs a channel"
+                )
+
     def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
@@ -57,7 +66,7 @@ class TextEncoder(nn.Module):
             Features, and a mask that is True at the tokens of each prompt.
 
         Raises:
-            InputError: A prompt is not a string or is too long.
+            InputError: A prompt is not text or is too long.
         """
         rows = [self.token_ids(prompt) for prompt in prompts]
         length = max(len(row) for row in rows)
@@ -71,11 +80,9 @@ class TextEncoder(nn.Module):
         """Number the tokens of a prompt, the end token last.
 
         Raises:
-            InputError: The prompt is not a string or is too long.
+            InputError: The prompt is not text or is too long.
         """
-        if not isinstance(prompt, str):
-            raise InputError(f"prompt: expected a string, got {type(prompt).__name__}; pass text")
-        ids = [*self.tokenizer.encode(prompt).ids, self.tokenizer.token_to_id(END)]
+        ids = [*self._encoding(prompt).ids, self.tokenizer.token_to_id(END)]
         if len(ids) > self.config.max_tokens:
             raise InputError(
                 f"prompt: expected at most {self.config.max_tokens - 1} words and punctuation"
@@ -89,7 +96,7 @@ class TextEncoder(nn.Module):
         The empty prompt stands for "anything" and passes.
 
         Raises:
-            InputError: The prompt is not a string, is too long, or has no known word.
+            InputError: The prompt is not text, is too long, or has no known word.
         """
         self.token_ids(prompt)
         unknown = self.unknown_words(prompt)
@@ -103,7 +110,11 @@ class TextEncoder(nn.Module):
             logger.warning("prompt: %s unknown to this model: %s", kind, ", ".join(unknown))
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """List the words that the tokenizer does not know, in order and without repeats."""
+        """List the words that the tokenizer does not know, in order and without repeats.
+
+        Raises:
+            InputError: The prompt is not text.
+        """
         return list(dict.fromkeys(word for word, known in self._words(prompt) if not known))
 
     def vocabulary(self) -> list[str]:
@@ -112,13 +123,24 @@ class TextEncoder(nn.Module):
 
     def _words(self, prompt: str) -> list[tuple[str, bool]]:
         """Split a prompt into words, and say which are known; punctuation is left out."""
-        encoding = self.tokenizer.encode(prompt)
+        encoding = self._encoding(prompt)
         unknown = self.tokenizer.token_to_id(UNKNOWN)
         pieces = [
             (prompt[start:end].lower(), number != unknown)
             for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
         ]
         return [(word, known) for word, known in pieces if any(map(str.isalnum, word))]
+
+    def _encoding(self, prompt: str) -> "Encoding":
+        if not isinstance(prompt, str):
+            raise InputError(f"prompt: expected a string, got {type(prompt).__name__}; pass text")
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:  # a shell's bytes that are not UTF-8 end up so, too
+            raise InputError(
+                f"prompt: expected Unicode text, got {prompt!r} ({error.reason}); pass UTF-8"
+            ) from error
+        return self.tokenizer.encode(prompt)
 
 
 def word_tokenizer(words: Sequence[str]) -> "Tokenizer":

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # inference and calls the first 10 % noise, so it counts out of 100.
 RECONSTRUCTION_MAX = 100
 RECONSTRUCTION_AT = 20
+# More training timesteps than anyone has used: a file that asks for more is corrupt.
+MOST_STEPS = 100_000
 
 
 @dataclass(kw_only=True, frozen=True)
@@ -36,8 +38,8 @@ class NoiseSchedule:
             Frames that begin alike end alike, with less to learn. 0 is independent noise.
 
     Raises:
-        InputError: No step, betas that do not lie in (0, 1) in order, another prediction type, or a
-            share outside [0, 1].
+        InputError: Fewer steps than reconstruction needs or very many, betas that do not lie in
+            (0, 1) in order, another prediction type, or a share outside [0, 1].
     """
 
     steps: int = 1000
@@ -48,10 +50,15 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         ordered = 0.0 < self.beta_start <= self.beta_end < 1.0
-        if self.steps < 1 or not ordered or self.prediction_type not in get_args(PredictionType):
+        if not RECONSTRUCTION_MAX < self.steps <= MOST_STEPS:
             raise InputError(
-                "schedule: expected steps >= 1, 0 < beta_start <= beta_end < 1 and a"
-                f" prediction_type of {get_args(PredictionType)}, got {self}"
+                f"schedule: expected steps from {RECONSTRUCTION_MAX + 1} to {MOST_STEPS}, got"
+                f" {self.steps}; 1000 is usual"
+            )
+        if not ordered or self.prediction_type not in get_args(PredictionType):
+            raise InputError(
+                "schedule: expected 0 < beta_start <= beta_end < 1 and a prediction_type of"
+                f" {get_args(PredictionType)}, got {self}"
             )
         if not 0.0 <= self.shared_noise <= 1.0:
             raise InputError(
@@ -105,7 +112,14 @@ class NoiseSchedule:
         """Set diffusers' DPM-Solver++ (2M) to this schedule.
 
         Timesteps are trailing: the first is the noisiest one, the last `self.steps / steps - 1`.
+
+        Raises:
+            InputError: More steps than it was trained with.
         """
+        if not 1 <= steps <= self.steps:
+            raise InputError(
+                f"num_inference_steps: expected 1 to {self.steps}, got {steps}; 20 is usual"
+            )
         from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
         scheduler = DPMSolverMultistepScheduler(

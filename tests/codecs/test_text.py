@@ -55,11 +55,19 @@ def test_the_empty_prompt_passes(encoder: TextEncoder, caplog: pytest.LogCapture
         ("?!", "got none in"),
         (",", "got none in"),
         ("red red red red red red", "at most 5 words"),
+        ("\ud800 red sphere", "expected Unicode text"),
+        (b"red \xff".decode("utf-8", "surrogateescape"), "expected Unicode text"),
     ],
 )
 def test_prompts_that_cannot_be(encoder: TextEncoder, prompt: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         encoder.check_prompt(prompt)
+
+
+def test_every_entrance_refuses_what_is_no_text(encoder: TextEncoder) -> None:
+    for entrance in (encoder.token_ids, encoder.unknown_words, lambda prompt: encoder([prompt])):
+        with pytest.raises(InputError, match=r"prompt: expected Unicode text, got '\\ud800'"):
+            entrance("\ud800")
 
 
 def test_special_tokens_cannot_be_written(encoder: TextEncoder) -> None:

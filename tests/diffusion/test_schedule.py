@@ -11,9 +11,9 @@ from jog3r.losses.generation import PredictionType, generation_target
 
 
 def test_levels_are_the_product_of_the_betas() -> None:
-    schedule = NoiseSchedule(steps=3, beta_start=0.1, beta_end=0.3)
+    schedule = NoiseSchedule(steps=101, beta_start=0.1, beta_end=0.3)
     signal, noise = schedule.levels(torch.tensor([0, 1, 2]))
-    expected = torch.tensor([0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7])
+    expected = torch.tensor([0.9, 0.9 * 0.898, 0.9 * 0.898 * 0.896])
     torch.testing.assert_close(signal.square(), expected)
     torch.testing.assert_close(signal.square() + noise.square(), torch.ones(3))
 
@@ -65,6 +65,12 @@ def test_there_are_as_many_steps_as_asked_for() -> None:
         timesteps = NoiseSchedule().sampler(steps).timesteps
         assert len(timesteps) == steps
         assert 0 <= timesteps[-1] <= 1000 / steps
+
+
+@pytest.mark.parametrize("steps", [0, 102])
+def test_steps_that_it_was_not_trained_with(steps: int) -> None:
+    with pytest.raises(InputError, match="num_inference_steps: expected 1 to 101"):
+        NoiseSchedule(steps=101).sampler(steps)
 
 
 def test_ten_steps_end_where_reconstruction_is_trained_and_nine_do_not() -> None:

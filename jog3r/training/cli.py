@@ -1,17 +1,21 @@
 """`jog3r train`: run the stages of a recipe, each by LightningCLI."""
 
 import argparse
+import json
 import logging
 import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from jog3r.errors import FileError, InputError, Jog3rError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -22,7 +26,8 @@ def main(arguments: Sequence[str]) -> None:
             as `--trainer.max_steps 10`, which apply to every stage that runs.
 
     Raises:
-        FileError: The recipe does not exist or is not YAML with `stages`.
+        FileError: The recipe does not exist or is not YAML with `stages`, or the checkpoint to go
+            on from does not exist.
         InputError: No such stage, or a key or value that LightningCLI refuses.
     """
     parser = argparse.ArgumentParser(prog="jog3r train", allow_abbrev=False)
@@ -46,7 +51,9 @@ def _stages(recipe: Path) -> dict[str, dict[str, Any]]:
         raise FileError(f"--config: expected a recipe file, got {recipe}; recipes/tiny.yaml is one")
     try:
         content = yaml.safe_load(recipe.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # An alias may stand for what it is part of; JSON refuses that, jsonargparse never ends.
+        json.dumps(content, skipkeys=True, default=str)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise FileError(
             f"{recipe}: expected YAML, got something else ({error}); correct the file"
         ) from error
@@ -56,13 +63,19 @@ def _stages(recipe: Path) -> dict[str, dict[str, Any]]:
             f"{recipe}: expected the key 'stages' with one LightningCLI config per stage, got none;"
             " see recipes/tiny.yaml"
         )
+    for name, config in stages.items():
+        # The name becomes that of a file.
+        if not re.fullmatch(r"[\w-]+", str(name), re.ASCII) or not isinstance(config, dict):
+            raise FileError(
+                f"{recipe}: expected stages named by letters, digits, _ and -, each a LightningCLI"
+                f" config, got {name!r}: {type(config).__name__}; see recipes/tiny.yaml"
+            )
     return stages
 
 
 def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_only: bool) -> None:
     import lightning.pytorch as pl
     from jsonargparse import ArgumentError
-    from lightning.pytorch.cli import LightningCLI
 
     # Rendering processes are counted in the recipe, with the cores there are in mind.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -77,7 +90,7 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         words = ["fit", "--config", str(file), *overrides]
         try:
-            LightningCLI(
+            _cli_class()(
                 pl.LightningModule,
                 pl.LightningDataModule,
                 subclass_mode_model=True,
@@ -99,6 +112,25 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
         except SystemExit as done:  # how LightningCLI ends after printing
             if not print_only or done.code:
                 raise
+
+
+def _cli_class() -> "type[LightningCLI]":
+    from lightning.pytorch.cli import LightningCLI
+
+    class CheckedCLI(LightningCLI):
+        """Looks for the checkpoint before it builds a model and makes a folder for its log."""
+
+        def before_instantiate_classes(self) -> None:
+            checkpoint = self.config.fit.ckpt_path
+            # Lightning's own words and addresses are no files.
+            no_file = re.fullmatch("None|best|last|hpc|registry.*|.*://.*", str(checkpoint))
+            if not no_file and not Path(checkpoint).exists():
+                raise FileError(
+                    f"--ckpt_path: expected a checkpoint, got {checkpoint}, which does not exist;"
+                    " check the path"
+                )
+
+    return CheckedCLI
 
 
 def _our_error(error: BaseException | None) -> Jog3rError | None:

@@ -66,14 +66,14 @@ class TestJointLosses:
         loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
         loss.backward()
         tap = joint.model.config.network.tap
-        blocks = joint.model.network.backbone.get_submodule("blocks")
+        blocks = joint.model.network.get_submodule("backbone.blocks")
         trained = [
             any(p.grad is not None and p.grad.any() for p in block.parameters())
             for block in blocks.children()
         ]
         assert trained == [index < tap for index in range(len(trained))]
         assert not all(trained)
-        last = joint.model.network.backbone.get_submodule("final_layer")
+        last = joint.model.network.get_submodule("backbone.final_layer")
         assert all(parameter.grad is None for parameter in last.parameters())
 
     def test_frames_outside_the_pairs_do_not_train(
@@ -324,7 +324,31 @@ class TestRecipe:
         with pytest.raises(InputError, match=r"^seed: expected 0 to 255, got 256"):
             main(["--config", str(RECIPE), *words])
 
-    @pytest.mark.parametrize("content", ["", "[1, 2", "stages: 3", "trainer: {}"])
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_no_checkpoint_to_go_on_from(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        words = ["--stage", "autoencoder", "--ckpt_path", "missing.ckpt"]
+        with pytest.raises(FileError, match=r"^--ckpt_path: expected a checkpoint, got missing"):
+            main(["--config", str(RECIPE), *words])
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "[1, 2",
+            "stages: 3",
+            "trainer: {}",
+            "stages: &a\n  x: *a",
+            "stages: {x: &b [*b]}",
+            "stages: {x/y: {}}",
+            "stages: {x y: {}}",
+            "stages: {x: 3}",
+            "stages: " + 5000 * "[",
+        ],
+    )
     def test_not_a_recipe(self, tmp_path: Path, content: str) -> None:
         file = tmp_path / "recipe.yaml"
         file.write_text(content)

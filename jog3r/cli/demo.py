@@ -7,7 +7,7 @@ from typing import Any
 from jog3r.cli.outputs import check_free, print_outputs
 from jog3r.cli.parser import add_model_options, whole_number
 
-PROMPT, SEED = "a blue cube in a desert, bright light, the camera moves forward", 12
+PROMPT, SEED = "a blue cube in a desert, bright light, the camera moves forward", 21
 DESCRIPTION = f"""\
 Generate one video with its cameras from the sentence
 

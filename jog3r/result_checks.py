@@ -1,5 +1,7 @@
 """Checks that the result classes make when they are built: what was expected, what came."""
 
+import operator
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +9,70 @@ import torch
 from torch import Tensor
 
 from jog3r.errors import InputError
+
+MAX_SIDE = 1_000_000
+"""Largest height and width [px] that is taken for the size of an image."""
+
+
+def as_path(name: str, value: object) -> Path:
+    """Return the path that a value names.
+
+    Raises:
+        InputError: no path, or one that no operating system takes, such as one with NUL in it.
+    """
+    try:
+        path = Path(value)  # type: ignore[arg-type]
+        encoded = os.fsencode(path)
+    except (TypeError, ValueError):
+        path, encoded = Path(), b"\0"
+    if b"\0" in encoded:
+        raise InputError(
+            f"{name}: expected the name of a file or folder, got {value!r}; correct it"
+        )
+    return path
+
+
+def check_fps(fps: object) -> None:
+    """Check that a value is a frame rate that files can hold.
+
+    Raises:
+        InputError: no number, or one outside [0.001, 1000].
+    """
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 1e-3 <= fps <= 1e3:
+        raise InputError(f"fps: expected frames per second in [0.001, 1000], got {fps!r}")
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return a whole number of any kind, such as numpy's, as int.
+
+    Raises:
+        InputError: another type, True and False included.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{name}: expected a whole number, got {value!r}; use int()") from None
+
+
+def image_size_of(value: object) -> tuple[int, int]:
+    """Return the size of an image as a tuple of int.
+
+    Raises:
+        InputError: not two whole numbers above 0.
+    """
+    sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    try:
+        height, width = (whole_number("image_size", side) for side in sides)
+    except ValueError:
+        height = width = 0
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
+        raise InputError(
+            f"image_size: expected (height, width), whole numbers from 1 to {MAX_SIDE},"
+            f" got {value!r}"
+        )
+    return height, width
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:

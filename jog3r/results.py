@@ -15,7 +15,15 @@ from torch import Tensor
 
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics, check_transforms, pointmap_from_depth
-from jog3r.result_checks import check_finite, check_suffix, check_tensor, check_unit_frames
+from jog3r.result_checks import (
+    as_path,
+    check_finite,
+    check_fps,
+    check_suffix,
+    check_tensor,
+    check_unit_frames,
+    whole_number,
+)
 
 Scale = Literal["metric", "relative", "given-poses"]
 """Unit of length: metres; arbitrary per scene; that of the camera poses the caller gave."""
@@ -59,9 +67,7 @@ class Video(_Result):
 
     def __post_init__(self) -> None:
         check_tensor("frames", self.frames, ("T", "H", "W", 3), torch.uint8)
-        number = isinstance(self.fps, int | float) and not isinstance(self.fps, bool)
-        if not number or not 1e-3 <= self.fps <= 1e3:
-            raise InputError(f"fps: expected frames per second in [0.001, 1000], got {self.fps!r}")
+        check_fps(self.fps)
 
     @classmethod
     def from_tensor(cls, frames: Float[Tensor, "t 3 h w"], fps: float) -> "Video":
@@ -87,12 +93,14 @@ class Video(_Result):
         """Write an mp4 (H.264) and return its path; `.mp4` is added to a name without suffix.
 
         Raises:
-            InputError: another suffix.
+            InputError: another suffix, no name at all, or frames too large for H.264.
             SaveError: the file could not be written; nothing partial is left.
         """
         from jog3r.export.mp4 import write_mp4
 
-        path = Path(path)
+        path = as_path("path", path)
+        if path.name in ("", ".."):
+            raise InputError(f"path: expected a name ending in .mp4, got {str(path)!r}; add one")
         path = path if path.suffix else path.with_suffix(".mp4")
         check_suffix(path, (".mp4",))
         write_mp4(path, self)
@@ -162,13 +170,15 @@ class Cameras(_Result):
                 leaves the entry out of `json`.
 
         Raises:
-            InputError: unknown format, or K with skew for `realestate10k`.
+            InputError: unknown format, a frame rate outside [0.001, 1000], or K with skew for
+                `realestate10k`.
             SaveError: the file could not be written; nothing partial is left.
         """
         from jog3r.export.cameras import write_cameras
 
+        path = as_path("path", path)
         write_cameras(path, self, format, fps=fps)
-        return Path(path)
+        return path
 
     @classmethod
     def load(
@@ -186,7 +196,7 @@ class Cameras(_Result):
             format: as in `save`.
             image_size: (height, width) [px] of the images; needed where the file does not say
                 it (`tum`, and `realestate10k` files from elsewhere, whose K is normalised).
-            K: intrinsics of all frames [px], for `tum`, which has none.
+            K: intrinsics of all frames [px], for `tum`, which has none; also as array or lists.
 
         Raises:
             InputError: unknown format, a needed argument missing, or one given that the file
@@ -241,7 +251,7 @@ class PointCloud(_Result):
             InputError: another suffix.
             SaveError: the file could not be written; nothing partial is left.
         """
-        path = Path(path)
+        path = as_path("path", path)
         check_suffix(path, (".ply", ".glb"))
         if path.suffix.lower() == ".ply":
             from jog3r.export.ply import write_ply
@@ -425,7 +435,8 @@ class Generation(_Result):
         reconstruction: of this very video, or None.
 
     Raises:
-        InputError: a reconstruction of another video.
+        InputError: a reconstruction of another video, a prompt that is no text, or a seed that is
+            no whole number.
     """
 
     video: Video
@@ -434,6 +445,10 @@ class Generation(_Result):
     reconstruction: Reconstruction | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str):
+            raise InputError(f"prompt: expected text, got {self.prompt!r}")
+        # The class is frozen; files hold Python's int, not numpy's.
+        object.__setattr__(self, "seed", whole_number("seed", self.seed))
         if self.reconstruction is not None and self.reconstruction.video != self.video:
             raise InputError(
                 f"reconstruction: expected one of {self.video!r}, got one of other frames"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -110,6 +111,13 @@ def test_video_saves_as_mp4_only(tmp_path: Path) -> None:
         parts()["video"].save(tmp_path / "clip.avi")
     assert parts()["video"].save(tmp_path / "clip") == tmp_path / "clip.mp4"
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a\0b.mp4", 5, None])
+def test_a_video_needs_a_name(path: Any) -> None:
+    with pytest.raises(InputError, match="path: expected"):
+        parts()["video"].save(path)
 
 
 # Cameras and PointCloud
@@ -275,6 +283,19 @@ def test_generation_refuses_the_reconstruction_of_another_video() -> None:
     other = Video(255 - scene.video.frames, scene.video.fps)
     with pytest.raises(InputError, match="got one of other frames"):
         Generation(other, "a", 0, scene)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_generation_checks_prompt_and_seed() -> None:
+    video = parts()["video"]
+    seed: Any = np.int64(3)
+    assert type(Generation(video, "a", seed).seed) is int
+    for prompt in (None, 5):
+        with pytest.raises(InputError, match="prompt: expected text, got"):
+            Generation(video, prompt, 0)  # type: ignore[arg-type]
+    for seed in ("1", True, 1.0, None):
+        with pytest.raises(InputError, match="seed: expected a whole number, got"):
+            Generation(video, "a", seed)
 
 
 def test_results_are_equal_when_all_their_numbers_are() -> None:

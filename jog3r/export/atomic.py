@@ -5,6 +5,8 @@ takes the target's name only at the end. On any failure, interruption included, 
 and the parent folders made for it are removed again, and an existing target is untouched.
 """
 
+import errno
+import logging
 import os
 import secrets
 import shutil
@@ -13,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from jog3r.errors import SaveError
+from jog3r.errors import InputError, SaveError
+from jog3r.result_checks import as_path
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -24,6 +29,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         path: to create or replace; missing parents are created; a link is followed.
 
     Raises:
+        InputError: a path that names nothing.
         SaveError: anything the operating system refuses (disk full, no permission).
 
     Example:
@@ -31,7 +37,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         ...     file.write(b"whole or not at all")
         19
     """
-    target = Path(path).resolve()
+    target = _resolved(path)
     with _reported(path), _parents(target), _removed_on_failure(target) as temporary:
         with temporary.open("xb") as file:
             yield file
@@ -52,9 +58,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         path: to create or replace; missing parents are created; a link is followed.
 
     Raises:
+        InputError: a path that names nothing.
         SaveError: anything the operating system refuses (disk full, no permission).
     """
-    target = Path(path).resolve()
+    target = _resolved(path)
     with _reported(path), _parents(target), _removed_on_failure(target) as temporary:
         temporary.mkdir()
         yield temporary
@@ -74,7 +81,22 @@ def _replace_folder(temporary: Path, target: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    shutil.rmtree(old)
+    try:
+        shutil.rmtree(old)
+    except OSError as error:  # the new folder is in place: nothing has failed for its owner
+        logger.warning("%s: the replaced folder could not be deleted, got '%s'", old, error)
+
+
+def _resolved(path: str | Path) -> Path:
+    name = as_path("path", path)
+    with _reported(path):
+        try:
+            target = name.resolve()
+        except RuntimeError as error:  # Python before 3.13
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+    if not target.name:
+        raise InputError(f"path: expected a name to write to, got {path}; add one")
+    return target
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from torch import Tensor
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file
 from jog3r.export.text import read_text
+from jog3r.result_checks import MAX_SIDE
 from jog3r.results import Cameras
 
 
@@ -103,6 +104,11 @@ def read_cameras_json(
             raise
         raise FileError(f"{path}: {error}") from error
     files = tuple(frame.get("file") for frame in frames)
+    for index, file in enumerate(files):
+        if file is not None and (not isinstance(file, str) or "\0" in file):
+            raise FileError(
+                f"{path}: frames[{index}].file: expected the name of an image, got {_brief(file)}"
+            )
     return CamerasJson(cameras, files, content.get("fps"), content.get("scale"))
 
 
@@ -120,6 +126,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
             f"{path}: line {error.lineno}, column {error.colno}: expected JSON, got '{error.msg}';"
             " is the file truncated?"
         ) from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep nesting
+        raise FileError(f"{path}: expected JSON of a sane size, got '{error}'") from error
     if not isinstance(content, dict):
         raise FileError(f"{path}: expected a JSON object, got {_brief(content)}")
     return content
@@ -131,7 +139,7 @@ def _matrices(path: str | Path, frames: list[Any], key: str, size: int) -> Tenso
         entry = frame.get(key) if isinstance(frame, dict) else None
         try:
             matrix = torch.tensor(entry, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             matrix = torch.empty(0)
         if matrix.shape != (size, size):
             raise FileError(
@@ -146,7 +154,7 @@ def _image_size(path: str | Path, entry: Any, given: tuple[int, int] | None) -> 
     stored = None
     if entry is not None:
         whole = isinstance(entry, list) and len(entry) == 2
-        if not whole or not all(isinstance(side, int) and side > 0 for side in entry):
+        if not whole or not all(type(side) is int and 0 < side <= MAX_SIDE for side in entry):
             raise FileError(f"{path}: image_size: expected [width, height], got {_brief(entry)}")
         stored = (entry[1], entry[0])
     if stored is not None and given is not None and tuple(given) != stored:

@@ -38,6 +38,7 @@ from jog3r.export.atomic import atomic_file, atomic_folder
 from jog3r.export.cameras_json import read_cameras_json, read_json, write_cameras_json
 from jog3r.export.realestate10k import write_realestate10k
 from jog3r.export.tum import write_tum
+from jog3r.result_checks import as_path
 from jog3r.results import Generation, Reconstruction, Video
 
 FORMAT = "jog3r scene 1"
@@ -62,7 +63,7 @@ def write_reconstruction(
         InputError: the folder exists and `overwrite` is False, or it is not one of ours.
         SaveError: it could not be written; nothing partial is left.
     """
-    folder = _free_target(folder, overwrite)
+    folder = free_target(folder, overwrite)
     with atomic_folder(folder) as temporary:
         _write_video(temporary, reconstruction.video)
         _write_scene(temporary, reconstruction, title=f"Reconstruction: {folder.name}")
@@ -81,7 +82,7 @@ def write_generation(
     """
     from jog3r.export.overview import write_overview
 
-    folder = _free_target(folder, overwrite)
+    folder = free_target(folder, overwrite)
     meta: dict[str, Any] = {
         "kind": "generation",
         "prompt": generation.prompt,
@@ -105,7 +106,7 @@ def read_reconstruction(folder: str | Path) -> Reconstruction:
     Raises:
         FileError: missing, truncated or foreign folder or file; names it.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     meta = _read_meta(folder)
     if "scale" not in meta:
         raise FileError(
@@ -127,7 +128,7 @@ def read_generation(folder: str | Path) -> Generation:
     Raises:
         FileError: missing, truncated or foreign folder or file; names it.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     meta = _read_meta(folder)
     if meta.get("kind") != "generation":
         raise FileError(
@@ -136,7 +137,7 @@ def read_generation(folder: str | Path) -> Generation:
     reconstruction = read_reconstruction(folder) if "scale" in meta else None
     video = _read_video(folder, meta) if reconstruction is None else reconstruction.video
     prompt, seed = meta.get("prompt"), meta.get("seed")
-    if not isinstance(prompt, str) or not isinstance(seed, int):
+    if not isinstance(prompt, str) or type(seed) is not int:
         raise FileError(
             f"{folder / 'meta.json'}: expected prompt and seed, got {prompt!r} and {seed!r}"
         )
@@ -148,10 +149,33 @@ def frame_name(index: int) -> str:
     return f"frames/{index:04d}.png" if index < 10_000 else f"frames/x{index:08d}.png"
 
 
-def _free_target(folder: str | Path, overwrite: bool) -> Path:
-    folder = Path(folder)
+def free_target(folder: str | Path, overwrite: bool) -> Path:
+    """Return where a result may be saved; replacing it deletes nothing but an earlier result.
+
+    Raises:
+        InputError: the folder exists and `overwrite` is False, it is not one of ours or holds
+            other things too, or one of its parents is no folder.
+    """
+    folder = as_path("folder", folder)
+    try:
+        _check_target(folder, overwrite)
+    except OSError as error:  # for example a name too long, or a folder that may not be listed
+        raise InputError(
+            f"folder: expected a place to write to, got {folder}: '{error.strerror}'; choose"
+            " another"
+        ) from error
+    return folder
+
+
+def _check_target(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
-        return folder
+        parent = next((parent for parent in folder.parents if parent.exists()), Path())
+        if not parent.is_dir():
+            raise InputError(
+                f"folder: expected a place inside folders, got {folder}, where {parent} is a file;"
+                " choose another"
+            )
+        return
     if not overwrite:
         raise InputError(f"folder: expected a new name, got {folder}, which exists; overwrite=True")
     # Replacing deletes all that is in it: it must be a result of ours, and nothing but that.
@@ -165,16 +189,22 @@ def _free_target(folder: str | Path, overwrite: bool) -> Path:
             f"folder: expected only jog3r's own files to overwrite, got {folder / foreign[0]};"
             " move it elsewhere"
         )
-    return folder
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """List what is in a folder and cannot come from us, sorted."""
-    names = {path.name for path in folder.iterdir()} - NAMES
-    if (folder / "frames").is_dir():
-        images = {f"frames/{path.name}" for path in (folder / "frames").iterdir()}
-        names |= {name for name in images if not _FRAME_NAME.fullmatch(name)}
+    """List what is in a folder and cannot come from us, by its name or its kind, sorted."""
+    names = [path.name for path in folder.iterdir() if not _may_be_ours(path)]
+    if (folder / "frames").is_dir() and "frames" not in names:
+        for path in (folder / "frames").iterdir():
+            name = f"frames/{path.name}"
+            names += [] if _FRAME_NAME.fullmatch(name) and path.is_file() else [name]
     return sorted(names)
+
+
+def _may_be_ours(path: Path) -> bool:
+    if path.name == "frames":
+        return path.is_dir() and not path.is_symlink()
+    return path.name in NAMES and path.is_file()
 
 
 def _is_ours(folder: Path) -> bool:
@@ -275,7 +305,7 @@ def _read_frame(folder: Path, name: str | None) -> np.ndarray:
     try:
         with Image.open(folder / name) as image:
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileError(f"{folder / name}: expected a PNG image, got '{error}'") from error
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from jog3r.errors import FileError, MissingPackageError
 from jog3r.export.atomic import atomic_file
 from jog3r.export.frusta import FRUSTUM_SHARE, frustum_corners, scene_extent
+from jog3r.result_checks import as_path
 from jog3r.results import Cameras, PointCloud
 
 try:
@@ -77,7 +78,7 @@ def read_glb(path: str | Path) -> ColoredPoints:
     Raises:
         FileError: missing, truncated or foreign file, or one without coloured points.
     """
-    if not Path(path).is_file():
+    if not as_path("path", path).is_file():
         raise FileError(f"{path}: expected a GLB file, got no file of this name")
     try:
         scene = trimesh.load_scene(str(path), file_type="glb")

@@ -15,6 +15,7 @@ import torch
 
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file
+from jog3r.result_checks import as_path
 from jog3r.results import PointCloud
 
 NUMPY_TYPE = {"char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2"}
@@ -66,10 +67,10 @@ def read_ply(path: str | Path) -> PointCloud:
 
     Raises:
         FileError: missing, truncated or foreign file, another encoding than binary little-endian,
-            or a property missing.
+            a property missing or given twice, or colours that are not uchar.
     """
     try:
-        content = Path(path).read_bytes()
+        content = as_path("path", path).read_bytes()
     except OSError as error:
         raise FileError(f"{path}: expected a PLY file, got '{error.strerror}'") from error
     head, end, body = content.partition(b"end_header\n")
@@ -81,6 +82,11 @@ def read_ply(path: str | Path) -> PointCloud:
         raise FileError(
             f"{path}: expected vertex properties {' '.join(PROPERTIES)},"
             f" got none called {' '.join(missing)}"
+        )
+    wide = [name for name in ("red", "green", "blue") if vertex[name] != np.uint8]
+    if wide:  # no rule says how other types are to be scaled to 8 bits
+        raise FileError(
+            f"{path}: expected colours as uchar, got {vertex[wide[0]]} {wide[0]}; convert them"
         )
     if len(body) < count * vertex.itemsize:
         raise FileError(
@@ -110,6 +116,8 @@ def _parse_header(path: str | Path, lines: list[str]) -> tuple[int, np.dtype]:
             case ["element", name, size] if size.isdigit():
                 elements += 1
                 count = int(size) if (name, elements) == ("vertex", 1) else count
+            case ["property", _, name] if elements == 1 and name in dict(fields):
+                raise FileError(f"{path}: line {number}: expected {name} once, got it again")
             case ["property", kind, name] if elements == 1 and kind in NUMPY_TYPE:
                 fields.append((name, NUMPY_TYPE[kind]))
             case ["property", *_] if elements != 1:

@@ -28,7 +28,7 @@ COLUMNS = ["timestamp_us", "fx/W", "fy/H", "cx/W", "cy/H", "k1", "k2"] + [
     f"m{row}{column}" for row in range(3) for column in range(4)
 ]
 _OWN_FIRST_LINE = "# jog3r camera_from_world, image "
-_OWN_SIZE = re.compile(re.escape(_OWN_FIRST_LINE) + r"(\d+)x(\d+) px")
+_OWN_SIZE = re.compile(re.escape(_OWN_FIRST_LINE) + r"(\d{1,6})x(\d{1,6}) px")
 
 
 class RealEstate10K(NamedTuple):
@@ -130,6 +130,11 @@ def _image_size(
     path: str | Path, first_line: str, given: tuple[int, int] | None
 ) -> tuple[int, int]:
     match = _OWN_SIZE.match(first_line)
+    if match is None and first_line.startswith(_OWN_FIRST_LINE):
+        raise FileError(
+            f"{path}: line 1: expected the image's size as in '640x480 px', got"
+            f" {first_line[len(_OWN_FIRST_LINE) :][:40]!r}; correct it"
+        )
     stored = None if match is None else (int(match[2]), int(match[1]))
     if stored is not None and given is not None and tuple(given) != stored:
         raise InputError(

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jog3r.errors import FileError
+from jog3r.result_checks import as_path
 
 
 def read_text(path: str | Path) -> str:
     """Read a whole text file.
 
     Raises:
+        InputError: a path that names nothing.
         FileError: missing, a folder, unreadable, or not UTF-8 text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        # -sig: some editors put a byte order mark first, which is no part of the text.
+        return as_path("path", path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileError(f"{path}: expected a text file, got none of this name") from None
     except UnicodeDecodeError as error:

@@ -89,6 +89,38 @@ def test_a_parent_that_is_a_file_is_reported(tmp_path: Path) -> None:
     assert names(tmp_path) == ["file"]
 
 
+def test_a_loop_of_links_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for fill in (fill_file, fill_folder):
+        with pytest.raises(SaveError, match="got 'Too many levels of symbolic links'"):
+            fill(tmp_path / "loop" / "a.txt")
+
+
+def test_a_deleted_working_folder_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SaveError, match=r"a\.txt: expected .* 'No such file"):
+        fill_file(Path("a.txt"))
+
+
+def test_an_old_folder_that_stays_is_only_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = tmp_path / "scene"
+    fill_folder(target)
+
+    def busy(path: Path) -> None:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+
+    monkeypatch.setattr("shutil.rmtree", busy)
+    fill_folder(target)
+    assert (target / "new.txt").is_file()
+    assert "the replaced folder could not be deleted" in caplog.text
+
+
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")

@@ -202,6 +202,11 @@ def test_as_many_images_as_cameras(cameras: Cameras, tmp_path: Path) -> None:
         ("tum", {"K": torch.eye(3)}, "K, image_size: expected both for tum"),
         ("json", {"K": torch.eye(3)}, "K: expected None, since json files store it"),
         ("json", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
+        ("json", {"image_size": (24, 18, 3)}, r"image_size: expected \(height, width\), whole"),
+        ("realestate10k", {"image_size": 24}, r"image_size: expected \(height, width\), whole"),
+        ("tum", {"K": [[1.0]], "image_size": "ab"}, r"image_size: .* got 'ab'"),
+        ("tum", {"K": [[1.0]], "image_size": (18, 24)}, "K: expected 3x3 numbers"),
+        ("tum", {"K": "K", "image_size": (18, 24)}, "K: expected 3x3 numbers"),
         ("realestate10k", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
     ],
 )
@@ -218,8 +223,12 @@ def test_loading_refuses_arguments_it_cannot_honour(
 def test_saving_refuses(cameras: Cameras, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format: expected one of"):
         cameras.save(tmp_path / "a", "kitti")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="fps: expected frames per second > 0, got 0"):
-        cameras.save(tmp_path / "a", "tum", fps=0)
+    for fps in (0, float("nan"), float("inf"), 1e-320, "8", True):
+        with pytest.raises(InputError, match=r"fps: expected frames per second in .*, got"):
+            cameras.save(tmp_path / "a", "tum", fps=fps)  # type: ignore[arg-type]
+    for path in ("/", "a\0b", 5, "\ud800"):
+        with pytest.raises(InputError, match="path: expected"):
+            cameras.save(path, "json")  # type: ignore[arg-type]
     K = cameras.K.clone()
     K[3, 0, 1] = 0.5
     skewed = Cameras(cameras.world_from_camera, K, cameras.image_size)
@@ -227,6 +236,26 @@ def test_saving_refuses(cameras: Cameras, tmp_path: Path) -> None:
         skewed.save(tmp_path / "a", "realestate10k")
     assert not list(tmp_path.iterdir())
     assert Cameras.load(skewed.save(tmp_path / "b", "json"), "json") == skewed
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.double])
+def test_intrinsics_and_size_may_come_as_lists_or_arrays(
+    cameras: Cameras, tmp_path: Path, kind: Callable[[torch.Tensor], Any]
+) -> None:
+    path = cameras.save(tmp_path / "a", "tum")
+    size: Any = [18, 24]
+    loaded = Cameras.load(path, "tum", K=kind(cameras.K[0]), image_size=size)
+    assert torch.equal(loaded.K[5], cameras.K[0])
+    assert loaded.image_size == (18, 24)
+
+
+@pytest.mark.parametrize("format", ["realestate10k", "tum", "json"])
+def test_a_byte_order_mark_is_passed_over(cameras: Cameras, tmp_path: Path, format: Any) -> None:
+    path = cameras.save(tmp_path / "a", format)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    extra = {"K": cameras.K[0], "image_size": (18, 24)} if format == "tum" else {}
+    assert Cameras.load(path, format, **extra).image_size == (18, 24)
 
 
 def test_foreign_realestate10k_files_need_the_image_size(shared: Path) -> None:
@@ -260,6 +289,10 @@ def changed(column: int, entry: str) -> str:
         (["url", changed(9, "0.2")], "world_from_camera: expected rotations"),
         (["url", changed(2, "-0.9")], "K: expected"),
         (["url", changed(4, "320")], "K: expected pixels of a 24x18 image"),
+        (
+            ["# jog3r camera_from_world, image " + "9" * 400 + "x18 px", GOOD],
+            "line 1: expected the image's size as in '640x480 px', got '9999",
+        ),
     ],
 )
 def test_damaged_realestate10k(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -298,6 +331,13 @@ def test_damaged_tum(tmp_path: Path, lines: list[str], message: str) -> None:
         (lambda text: text.replace("1.0]", "NaN]", 1), "NaN"),
         (lambda text: text.replace("1.0]]", '"one"]]', 1), r"frames\[0\].K: expected 3x3"),
         (lambda text: text.replace("[24, 18]", "[4, 8]"), "K: expected pixels of a 4x8 image"),
+        (lambda text: text.replace("24, 18", "24, 1" + "0" * 400), "image_size: expected"),
+        (lambda text: text.replace("1.0]]", "1" + "0" * 400 + "]]", 1), r"\[0\].K: expected 3x3"),
+        (lambda text: text.replace("24, 18", "24, 1" + "0" * 5000), "expected JSON of a sane"),
+        (lambda text: "[" * 100_000, "expected JSON of a sane size"),
+        (lambda text: text.replace('{"K"', '{"file": 5, "K"'), r"frames\[0\].file: .* got 5"),
+        (lambda text: text.replace('{"K"', '{"file": ["a"], "K"'), r"frames\[0\].file: expected"),
+        (lambda text: text.replace('{"K"', '{"file": "\\u0000", "K"'), r"frames\[0\].file: "),
     ],
 )
 def test_damaged_json(

@@ -12,7 +12,7 @@ from PIL import Image
 
 import jog3r.export.overview
 from jog3r import Cameras, FileError, Generation, InputError, Reconstruction, SaveError
-from jog3r.export.folder import NAMES
+from jog3r.export.folder import NAMES, free_target
 from jog3r.export.mp4 import read_mp4
 from jog3r.export.ply import read_ply
 from jog3r.export.tum import read_tum
@@ -169,6 +169,43 @@ def test_overwriting_never_deletes_a_picture_of_the_users(
     with pytest.raises(InputError, match=r"only jog3r's own files.*0000_mask\.png"):
         reconstruction.save(copy, overwrite=True)
     assert mask.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "frames/0001.png"])
+def test_overwriting_never_deletes_a_folder_called_like_a_file(
+    copy: Path, reconstruction: Reconstruction, name: str
+) -> None:
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    (copy / name / "mine").write_text("x")
+    with pytest.raises(InputError, match=f"only jog3r's own files.*{name}"):
+        reconstruction.save(copy, overwrite=True)
+    assert (copy / name / "mine").is_file()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_overwriting_never_deletes_what_is_no_folder_of_frames(
+    copy: Path, tmp_path: Path, kind: str
+) -> None:
+    (copy / "frames").rename(tmp_path / "elsewhere")
+    if kind == "file":
+        (copy / "frames").write_text("mine")
+    else:
+        (copy / "frames").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"only jog3r's own files.*frames"):
+        free_target(copy, overwrite=True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_places_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"expected a place inside folders, .*file is a file"):
+        free_target(tmp_path / "file" / "deep" / "scene", overwrite=False)
+    with pytest.raises(InputError, match=r"expected a place to write to, .*File name too long"):
+        free_target(tmp_path / ("a" * 300), overwrite=False)
+    for folder in ("a\0b", 5):
+        with pytest.raises(InputError, match="folder: expected the name of a file or folder"):
+            free_target(folder, overwrite=False)  # type: ignore[arg-type]
 
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path, make_reconstruction: Callable) -> None:

@@ -77,6 +77,9 @@ Change = Callable[[bytes], bytes]
         (lambda data: data.replace(b"float confidence", b"float quality"), "called confidence"),
         (lambda data: data.replace(b"float x", b"half x"), r"line \d+: expected a PLY header"),
         (lambda data: data.replace(b"element vertex", b"element corner"), "no vertex first"),
+        (lambda data: data.replace(b"uchar green", b"float green"), "as uchar, got float32 green"),
+        (lambda data: data.replace(b"uchar green", b"ushort green"), "as uchar, got uint16 green"),
+        (lambda data: data.replace(b"float y", b"float x"), r"line \d+: expected x once"),
     ],
 )
 def test_damaged(cloud: PointCloud, tmp_path: Path, change: Change, message: str) -> None:

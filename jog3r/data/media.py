@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jog3r.data.fit import ResizeAndCrop, resize_and_crop
 from jog3r.errors import FileError, InputError
-from jog3r.result_checks import check_unit_frames
+from jog3r.result_checks import as_path, check_unit_frames
 from jog3r.results import Video
 
 __all__ = ["ResizeAndCrop", "read_video", "resize_and_crop"]
@@ -64,7 +64,12 @@ def read_video(
     """
     _check_thinning(stride, max_frames, fps)
     if isinstance(source, str | Path):
-        video = _read_path(Path(source), stride, max_frames, fps)
+        try:
+            video = _read_path(as_path("source", source), stride, max_frames, fps)
+        except OSError as error:  # for example a name too long, or a folder that may not be listed
+            raise FileError(
+                f"{source}: expected a video file or a folder of images, got '{error.strerror}'"
+            ) from error
         if min(video.height, video.width) < MIN_SIDE:
             raise FileError(
                 f"{source}: expected at least {MIN_SIDE}x{MIN_SIDE} px, got"
@@ -144,13 +149,18 @@ def _read_path(path: Path, stride: int, max_frames: int | None, fps: float | Non
 
 def _images_in(folder: Path) -> list[Path]:
     names = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    images = [path for path in names if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    images = [path for path in names if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         found = ", ".join(sorted(path.name for path in names)[:3]) or "an empty folder"
         raise FileError(
             f"{folder}: expected images ({' '.join(IMAGE_SUFFIXES)}), got {found}; give the folder"
             " that holds them, or the video file itself"
         )
+    for path in images:  # a frame left out would move all those behind it
+        if not path.is_file():
+            raise FileError(
+                f"{path}: expected an image, got a folder or a link to nothing; move it elsewhere"
+            )
     return sorted(images, key=lambda path: _natural(path.name))
 
 
@@ -201,7 +211,7 @@ def _read_image(path: Path) -> np.ndarray:
                         " background first"
                     )
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path}: expected a readable image, got '{error}'") from error

@@ -19,6 +19,7 @@ import torch
 
 from jog3r.errors import FileError, InputError, MissingPackageError
 from jog3r.export.atomic import atomic_file
+from jog3r.result_checks import as_path
 from jog3r.results import Video
 
 try:
@@ -43,6 +44,7 @@ _EXACT = (
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.BITEXACT
 )
+_LARGEST_SIDE = 16_384  # [px], of the encoder
 _SIZE_COMMENT = re.compile(r"jog3r size=(\d+)x(\d+)")
 
 
@@ -54,8 +56,14 @@ def write_mp4(path: str | Path, video: Video) -> None:
         video: to write.
 
     Raises:
+        InputError: frames larger than the encoder takes.
         SaveError: the file could not be written; nothing partial is left.
     """
+    if max(video.height, video.width) > _LARGEST_SIDE:
+        raise InputError(
+            f"video: expected at most {_LARGEST_SIDE} px a side for H.264, got"
+            f" {video.width}x{video.height}; resize it, or save the frames as images"
+        )
     height, width = video.height + video.height % 2, video.width + video.width % 2
     buffer = io.BytesIO()
     options = {"movflags": "use_metadata_tags"}
@@ -106,11 +114,12 @@ def read_mp4(
     """
     if fps is not None and stride != 1:
         raise InputError(f"stride, fps: expected only one of them, got {stride} and {fps}")
-    if not Path(path).is_file():
+    if not as_path("path", path).is_file():
         raise FileError(f"{path}: expected a video file, got no file of this name")
     kept: list[np.ndarray] = []
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        # file: else FFmpeg takes what stands before a colon in a name for a protocol.
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = _video_stream(path, container)
             own_rate = float(stream.average_rate or 0)
             if fps is not None and fps > own_rate * (1 + 1e-6):
@@ -161,7 +170,7 @@ def _decoded(
                     f" {frame.time or 0.0:.2f} s; re-encode or replace the file"
                 )
             yield frame
-    announced_s = _announced_s(stream)
+    announced_s = _announced_s(container, stream)
     if end_s < announced_s - 1.5 / float(stream.average_rate or 1) or _box_is_cut(path):
         raise FileError(
             f"{path}: expected {announced_s:.2f} s of video, got a truncated file"
@@ -169,12 +178,16 @@ def _decoded(
         )
 
 
-def _announced_s(stream: av.VideoStream) -> float:
+def _announced_s(container: InputContainer, stream: av.VideoStream) -> float:
     """Return where the header says that the stream ends, 0 if it does not."""
     if stream.duration is not None:
         return float(((stream.start_time or 0) + stream.duration) * (stream.time_base or 0))
     match = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
-    return 0.0 if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
+    if match is not None:
+        return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
+    # The whole file's length tells that of the video only where no sound may be longer.
+    alone = len(container.streams) == 1
+    return (container.duration or 0) / av.time_base if alone else 0.0
 
 
 def _box_is_cut(path: str | Path) -> bool:
@@ -225,6 +238,7 @@ def _to_yuv(frame: av.VideoFrame) -> av.VideoFrame:
 
 
 def _to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+    _check_not_mirrored(path, frame)
     if frame.rotation % 90:
         raise FileError(f"{path}: expected rotation in quarter turns, got {frame.rotation} deg")
     rgb = frame.reformat(
@@ -234,6 +248,19 @@ def _to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int] | None
     if size is not None and rgb.shape[:2] == tuple(side + side % 2 for side in size):
         rgb = rgb[: size[0], : size[1]]
     return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
+
+
+def _check_not_mirrored(path: str | Path, frame: av.VideoFrame) -> None:
+    """Refuse a mirrored picture, whose `frame.rotation` says nothing of the mirror."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).astype(float)
+    if a * d - b * c < 0:
+        raise FileError(
+            f"{path}: expected a picture as it was filmed, got one to be shown mirrored;"
+            " re-encode the file"
+        )
 
 
 def _true_size(comment: str) -> tuple[int, int] | None:

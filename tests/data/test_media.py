@@ -160,8 +160,18 @@ def test_other_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     folder = save_images(tmp_path / "images", ["1.png", "2.png"])
     (folder / "notes.txt").write_text("x")
     (folder / "._1.png").write_text("what macOS leaves on foreign disks")
-    (folder / "sub.png").mkdir()
     assert numbers(read_video(folder)) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+def test_an_image_that_is_no_file_is_named(tmp_path: Path, kind: str) -> None:
+    folder = save_images(tmp_path / "images", ["1.png", "3.png"])
+    if kind == "folder":
+        (folder / "2.png").mkdir()
+    else:
+        (folder / "2.png").symlink_to(folder / "gone.png")
+    with pytest.raises(FileError, match=r"2\.png: expected an image, got a folder or a link"):
+        read_video(folder)
 
 
 def test_one_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
@@ -233,7 +243,20 @@ def test_images_that_would_lose_something_are_refused(tmp_path: Path) -> None:
         read_video(tmp_path / "glass.png")
 
 
+def test_an_image_beyond_what_is_safe_to_decode(tmp_path: Path) -> None:
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "huge.png")
+    with pytest.raises(FileError, match=r"huge\.png: expected a readable image"):
+        read_video(tmp_path)
+
+
 # Files
+
+
+def test_names_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="expected a video file or a folder of images, got 'File"):
+        read_video(tmp_path / ("a" * 300))
+    with pytest.raises(InputError, match="source: expected the name of a file or folder"):
+        read_video("a\0b")
 
 
 def test_too_small_files(tmp_path: Path) -> None:

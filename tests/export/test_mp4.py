@@ -108,6 +108,14 @@ def test_writing_where_nothing_can_be(tmp_path: Path) -> None:
         write_mp4(tmp_path / "file" / "a.mp4", smooth_video())
 
 
+@pytest.mark.parametrize("size", [(64, 17_000), (20_000, 8)])
+def test_frames_too_large_for_the_encoder(tmp_path: Path, size: tuple[int, int]) -> None:
+    video = Video(torch.zeros(1, *size, 3, dtype=torch.uint8), 8)
+    with pytest.raises(InputError, match=rf"at most 16384 px .* got {size[1]}x{size[0]}"):
+        video.save(tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
+
+
 # Reading
 
 
@@ -154,15 +162,60 @@ def test_rotation_noted_by_phones_is_applied(tmp_path: Path, turns: int) -> None
     assert (loaded - expected).abs().mean() < 8
 
 
+def test_a_mirrored_picture_is_refused(tmp_path: Path) -> None:
+    path = smooth_video().save(tmp_path / "a.mp4")
+    data = path.read_bytes()
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    mirror = struct.pack(">9i", -1 << 16, 0, 0, 0, 1 << 16, 0, 64 << 16, 0, 1 << 30)
+    start = data.index(plain, 400)
+    path.write_bytes(data[:start] + mirror + data[start + 36 :])
+    with pytest.raises(FileError, match=r"a\.mp4: .* got one to be shown mirrored"):
+        read_mp4(path)
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    smooth_video().save("12:30:05.mp4")
+    assert len(read_mp4("12:30:05.mp4")) == 6
+    Path("pipe:0.mp4").write_text("no video")
+    with pytest.raises(FileError, match=r"^pipe:0\.mp4: expected a readable video"):
+        read_mp4("pipe:0.mp4")
+
+
+def write_container(path: Path, codec: str, pixels: str = "yuv420p", frames: int = 20) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, width=32, height=32)
+        stream.pix_fmt = pixels
+        for frame in smooth_video(frames, 32, 32).frames.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_flv_announces_its_length(tmp_path: Path) -> None:
+    path = write_container(tmp_path / "a.flv", "flv1")
+    assert len(read_mp4(path)) == 20
+    with av.open(str(path)) as container:
+        last = [packet.pos for packet in container.demux() if packet.size][-4]
+    assert last is not None
+    path.write_bytes(path.read_bytes()[:last])  # between two frames: none is damaged
+    with pytest.raises(FileError, match="got a truncated file"):
+        read_mp4(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("a.ts", "libx264", "yuv420p"), ("a.gif", "gif", "rgb8"), ("a.h264", "libx264", "yuv420p")],
+)
+def test_containers_without_an_announced_length(
+    tmp_path: Path, name: str, codec: str, pixels: str
+) -> None:
+    assert len(read_mp4(write_container(tmp_path / name, codec, pixels))) == 20
+
+
 def test_other_containers(tmp_path: Path) -> None:
     for name, codec in (("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")):
-        with av.open(str(tmp_path / name), "w") as container:
-            stream = container.add_stream(codec, rate=10, width=32, height=32)
-            stream.pix_fmt = "yuv420p"
-            for frame in smooth_video(20, 32, 32).frames.numpy():
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
-        assert len(read_mp4(tmp_path / name)) == 20
+        assert len(read_mp4(write_container(tmp_path / name, codec))) == 20
         data = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(data[: int(0.6 * len(data))])
         with pytest.raises(FileError, match=name):

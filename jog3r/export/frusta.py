@@ -42,7 +42,9 @@ def near_points(points: Float[Tensor, "n 3"], cameras: Cameras) -> Bool[Tensor, 
     Under an open sky a few points at the horizon would make everything else tiny: those farther
     from the mean camera than three times the median distance do not count.
     """
-    distance = (points - cameras.world_from_camera[:, :3, 3].mean(dim=0)).norm(dim=-1)
+    # float64: the square of a length that float32 holds may be beyond float32.
+    centre = cameras.world_from_camera[:, :3, 3].double().mean(dim=0)
+    distance = (points.double() - centre).norm(dim=-1)
     return distance <= 3 * distance.median() if len(points) else distance > 0
 
 
@@ -52,5 +54,5 @@ def scene_extent(points: Float[Tensor, "n 3"], cameras: Cameras) -> float:
     A scene without any extent, one camera and no point, counts as 1.
     """
     near = points[near_points(points, cameras)]
-    shown = torch.cat([cameras.world_from_camera[:, :3, 3], near])
+    shown = torch.cat([cameras.world_from_camera[:, :3, 3], near]).double()
     return float((shown.amax(dim=0) - shown.amin(dim=0)).norm()) or 1.0

@@ -146,6 +146,7 @@ def _page(width: float, height: float) -> _Page:
 def _draw_title(
     page: _Page, video: Video, reconstruction: Reconstruction | None, title: str
 ) -> None:
+    title = title.encode(errors="replace").decode()  # no font draws half of a surrogate pair
     lines = textwrap.wrap(title, 110, max_lines=2, placeholder=" ...") or [""]
     page.text(MARGIN, MARGIN * 0.7, "\n".join(lines), size=14 if len(lines) == 1 else 11.5)
     facts = f"{len(video)} frames, {video.width} x {video.height} px, {video.fps:g} frames/s"
@@ -198,8 +199,8 @@ def _draw_scene(page: _Page, reconstruction: Reconstruction, top: float) -> None
         axes = page.axes(left, top + LABEL, width, SCENE - LABEL)
         axes.set_facecolor(STAGE)
         view_from_world = _view(cameras, yaw_deg, pitch_deg)
-        corners = (frusta @ view_from_world.T).numpy()[..., :2]
-        framed = (surface.points[near] @ view_from_world.T).numpy()[:, :2]
+        corners = (frusta.double() @ view_from_world.T).numpy()[..., :2]
+        framed = (surface.points[near].double() @ view_from_world.T).numpy()[:, :2]
         inner = np.quantile(framed, [0.01, 0.99], axis=0) if len(framed) else framed
         unit = _frame_view(axes, np.concatenate([inner, corners.reshape(-1, 2)]))
         _draw_points(axes, surface, view_from_world, unit)
@@ -226,8 +227,11 @@ def _surface(reconstruction: Reconstruction) -> _Surface:
 
 
 def _view(cameras: Cameras, yaw_deg: float, pitch_deg: float) -> Tensor:
-    """Return the rotation from the world to a view turned against the mean camera."""
-    total = cameras.world_from_camera[:, :3, :3].sum(dim=0)
+    """Return the rotation from the world to a view turned against the mean camera.
+
+    In float64, as all that is drawn: the extent of a scene may be beyond float32.
+    """
+    total = cameras.world_from_camera[:, :3, :3].double().sum(dim=0)
     mean = torch.as_tensor(roma.special_procrustes(total))
     turn = roma.euler_to_rotmat("XY", [pitch_deg, yaw_deg], degrees=True, dtype=mean.dtype)
     return torch.as_tensor(turn) @ mean.T
@@ -248,8 +252,8 @@ def _frame_view(axes: Axes, shown: np.ndarray) -> float:
 
 def _draw_points(axes: Axes, surface: _Surface, view_from_world: Tensor, unit: float) -> None:
     """Draw each point as large as its pixel is there, so that surfaces close, far ones first."""
-    points = (surface.points @ view_from_world.T).numpy()
-    back = (surface.normals @ view_from_world.T).numpy()[:, 2] > BACK_FACING
+    points = (surface.points.double() @ view_from_world.T).numpy()
+    back = (surface.normals.double() @ view_from_world.T).numpy()[:, 2] > BACK_FACING
     order = np.argsort(-points[:, 2], kind="stable")
     order = order[~back[order]]
     diameters = np.clip(1.4 * unit * surface.widths.numpy()[order], *SPLATS)

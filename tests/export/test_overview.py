@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from jog3r import Reconstruction, SaveError, Video
+from jog3r import Cameras, Reconstruction, SaveError, Video
 from jog3r.export.overview import DPI, WIDTH, write_overview
 
 Make = Callable[..., Reconstruction]
@@ -98,7 +98,23 @@ def test_odd_clips_are_drawn(
     assert pixels.std() > 10
 
 
-@pytest.mark.parametrize("title", ["", "$x_{2", "一个红色的球", "long " * 200, "two\nlines"])
+@pytest.mark.parametrize(("depth", "focal"), [(1e30, 10.0), (1e-30, 10.0), (2.0, 1e30)])
+def test_extreme_scenes_are_drawn(
+    make_reconstruction: Make, tmp_path: Path, depth: float, focal: float
+) -> None:
+    scene = make_reconstruction(2, (16, 16))
+    K = scene.cameras.K.clone()
+    K[:, 0, 0] = K[:, 1, 1] = focal
+    cameras = Cameras(scene.cameras.world_from_camera, K, (16, 16))
+    flat = torch.full_like(scene.depth, depth)
+    scene = Reconstruction(scene.video, cameras, flat, scene.confidence, "relative")
+    write_overview(tmp_path / "a.png", scene.video, scene, title="x")
+    assert picture(tmp_path / "a.png").std() > 10
+
+
+@pytest.mark.parametrize(
+    "title", ["", "not UTF-8: \udcff", "$x_{2", "一个红色的球", "long " * 200, "two\nlines"]
+)
 def test_any_prompt_can_be_the_title(tmp_path: Path, title: str) -> None:
     write_overview(tmp_path / "a.png", plain_frames(1)[0], title=title)
     assert picture(tmp_path / "a.png").shape[1] == round(WIDTH * DPI)

@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "heads": {"attention", "config", "geometry"},
     "conditions": {"config", "geometry"},
     "codecs": {"config", "geometry"},
-    "diffusion": {"config", "losses"},
+    "diffusion": {"config"},
     "losses": {"geometry"},
     "result_checks": {"geometry"},
     "results": {"result_checks"},

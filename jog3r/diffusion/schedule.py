@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from jog3r.diffusion.prediction import PredictionType
 from jog3r.errors import InputError
-from jog3r.losses.generation import PredictionType
 
 if TYPE_CHECKING:
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from jog3r.codecs.text import word_tokenizer
 from jog3r.data.world.captions import vocabulary
+from jog3r.diffusion.prediction import generation_target
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import InputError
 from jog3r.geometry.pointmaps import pointmap_from_depth
-from jog3r.losses.generation import generation_loss, generation_target
+from jog3r.losses.generation import generation_loss
 from jog3r.losses.pointmap_regression import pointmap_regression
 from jog3r.model import JOG3R
 from jog3r.training.schedules import muon, with_warmup

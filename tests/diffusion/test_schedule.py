@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from jog3r.diffusion.prediction import PredictionType, generation_target
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule
 from jog3r.errors import InputError
-from jog3r.losses.generation import PredictionType, generation_target
 
 
 def test_levels_are_the_product_of_the_betas() -> None:

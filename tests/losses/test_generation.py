@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from jog3r.diffusion.prediction import generation_target
 from jog3r.errors import InputError
-from jog3r.losses.generation import generation_loss, generation_target
+from jog3r.losses.generation import generation_loss
 
 
 @pytest.mark.parity

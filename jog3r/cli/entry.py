@@ -1,5 +1,7 @@
 """Entry point of the command line: which command, and one clear line when it fails."""
 
+import errno
+import io
 import logging
 import os
 import sys
@@ -40,13 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # Before torch loads: waiting OpenMP threads that spin slow a shared machine down several times.
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_command(words)
     with warnings.catch_warnings(), _own_log_shown():
         _show_own_warnings_only()
         try:
             args.run(args)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is where our caller has closed it
+                sys.stdout.flush()
         except Exception as error:
             if os.environ.get("JOG3R_DEBUG"):
                 raise
@@ -70,14 +75,22 @@ def _report(error: Exception) -> int:
     """Turn a failure into one line and an exit status."""
     if isinstance(error, BrokenPipeError):
         # The reader of our output has left (`jog3r info | head`): nobody is there to be told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return FAILURE
     if isinstance(error, Jog3rError):
         return _say(f"error: {error}", USAGE if isinstance(error, InputError) else FAILURE)
     if isinstance(error, OSError) and error.filename is not None:
         return _say(f"error: {error.filename}: {error.strerror}", FAILURE)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        _drop_output()  # what we print goes into a file, on a disk that is full
+        return _say(f"error: standard output: {error.strerror}", FAILURE)
     hint = "set JOG3R_DEBUG=1 for the traceback"
     return _say(f"error: unexpected {type(error).__name__}: {error}; {hint}", FAILURE)
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere, so that Python does not fail on it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str, status: int) -> int:

@@ -39,25 +39,20 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     """Refuse a folder that `save` would refuse, before any time goes into filling it.
 
     Raises:
-        InputError: the folder exists and `overwrite` is False, or it holds other things too.
+        InputError: the folder exists and `overwrite` is False, it is not one of ours or holds
+            other things too, or it cannot be made there.
     """
-    if not folder.exists():
-        return
-    if not overwrite:
+    if folder.exists() and not overwrite:
         raise InputError(
             f"--out: expected a new folder, got {folder}, which exists; add --overwrite or choose"
             " another"
         )
-    from jog3r.export.folder import foreign_files
+    from jog3r.export.folder import free_target
 
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
-    foreign = foreign_files(folder) if folder.is_dir() else [folder.name]
-    if foreign or (names and "meta.json" not in names):
-        found = foreign[0] if foreign else "no meta.json"
-        raise InputError(
-            f"--out: expected only results of jog3r to overwrite, got {folder} with {found};"
-            " choose another"
-        )
+    try:
+        free_target(folder, overwrite)
+    except InputError as error:
+        raise InputError(f"--out: {str(error).removeprefix('folder: ')}") from error
 
 
 def print_outputs(folders: Iterable[Path]) -> None:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -15,6 +16,7 @@ from jog3r.cli import info, main, reconstruct
 from jog3r.cli.entry import COMMANDS, build_parser
 from jog3r.cli.outputs import DESCRIPTIONS, check_free, print_outputs, slug
 from jog3r.errors import FileError, InputError, Jog3rError, MissingPackageError, SaveError
+from jog3r.export.folder import FORMAT
 
 NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
@@ -238,15 +240,31 @@ def test_taken_folder_is_refused(tmp_path: Path) -> None:
 def test_only_results_are_overwritten(tmp_path: Path) -> None:
     video, meta, diary = (tmp_path / name for name in ("video.mp4", "meta.json", "diary.txt"))
     video.touch()
-    with pytest.raises(InputError, match=r"no meta\.json"):
+    with pytest.raises(InputError, match="--out: expected one written by jog3r"):
         check_free(tmp_path, overwrite=True)
     with pytest.raises(InputError, match=r"video\.mp4"):
         check_free(video, overwrite=True)
-    meta.touch()
+    with pytest.raises(InputError, match="--out: "):
+        check_free(video / "below", overwrite=False)
+    meta.write_text('{"format": "another"}')
+    with pytest.raises(InputError, match="--out: expected one written by jog3r"):
+        check_free(tmp_path, overwrite=True)
+    meta.write_text(f'{{"format": "{FORMAT}"}}')
     check_free(tmp_path, overwrite=True)
     diary.touch()
     with pytest.raises(InputError, match=r"diary\.txt"):
         check_free(tmp_path, overwrite=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full: not on this system")
+@pytest.mark.parametrize(("target", "status"), [(">&-", 0), (">/dev/full", 1)])
+def test_output_that_goes_nowhere(target: str, status: int) -> None:
+    code = "import sys; from jog3r.cli import main; sys.exit(main(['info']))"
+    line = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} {target}"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert done.returncode == status
+    told = "jog3r: error: standard output: No space left on device\n"
+    assert done.stderr == (told if status else "")
 
 
 def test_every_file_of_a_result_is_described() -> None:

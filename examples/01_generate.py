@@ -34,7 +34,7 @@ def main() -> None:
 
     # Text to video (T2V). Guidance above 1 follows the prompt more strictly, at twice the cost.
     steps, frames = args.steps, args.frames
-    plain = model.generate(prompt, guidance_scale=2.5, num_inference_steps=steps, num_frames=frames)
+    plain = model.generate(prompt, guidance_scale=2.0, num_inference_steps=steps, num_frames=frames)
     print(plain)
 
     # The same with its cameras (T2V+C): nothing is encoded or noised again.

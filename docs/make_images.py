@@ -22,7 +22,6 @@ from jog3r.cli.demo import PROMPT, SEED
 from jog3r.data.world import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.export import overview
 from jog3r.export.atomic import atomic_file
-from jog3r.export.frusta import FRUSTUM_SHARE, frustum_corners, near_points, scene_extent
 
 IMAGES = Path(__file__).resolve().parent / "images"
 PACKAGE = Path(jog3r.__file__).resolve().parent
@@ -41,7 +40,7 @@ def first_screen(path: Path, results: list[tuple[str, Reconstruction]]) -> None:
         results: a title and what to draw.
     """
     heights = [2 * _cell_height(scene) + GAP for _, scene in results]
-    page = overview._page(WIDTH, 2 * MARGIN + sum(h + LABEL for h in heights) + MARGIN)
+    page = overview.new_page(WIDTH, 2 * MARGIN + sum(h + LABEL for h in heights) + MARGIN)
     top = MARGIN
     for (title, scene), height in zip(results, heights, strict=True):
         page.text(MARGIN, top, title, size=11)
@@ -56,7 +55,7 @@ def _cell_height(scene: Reconstruction) -> float:
     return CELL * scene.video.height / scene.video.width
 
 
-def _draw_frames(page: "overview._Page", scene: Reconstruction, top: float) -> None:
+def _draw_frames(page: "overview.Page", scene: Reconstruction, top: float) -> None:
     """Draw a row of frames, and their depth below."""
     chosen = np.linspace(0, len(scene.video) - 1, COLUMNS).round().astype(int)
     height = _cell_height(scene)
@@ -64,28 +63,18 @@ def _draw_frames(page: "overview._Page", scene: Reconstruction, top: float) -> N
         left = MARGIN + column * (CELL + GAP)
         pictures = (
             scene.video.frames[index].numpy(),
-            overview._depth_colors(scene, int(index)),
+            overview.depth_colors(scene, int(index)),
         )
         for row, picture in enumerate(pictures):
             axes = page.axes(left, top + row * (height + GAP), CELL, height)
-            overview._show(axes, picture, CELL)
+            overview.show(axes, picture, CELL)
 
 
-def _draw_path(page: "overview._Page", scene: Reconstruction, top: float, height: float) -> None:
+def _draw_path(page: "overview.Page", scene: Reconstruction, top: float, height: float) -> None:
     """Draw the points and the cameras, from behind and above."""
-    surface, cameras = overview._surface(scene), scene.cameras
-    frusta = frustum_corners(cameras, FRUSTUM_SHARE * scene_extent(surface.points, cameras))
     axes = page.axes(WIDTH - MARGIN - SCENE, top, SCENE, height)
-    axes.set_facecolor(overview.STAGE)
     _, yaw_deg, pitch_deg = overview.VIEWS[0]
-    view_from_world = overview._view(cameras, yaw_deg, pitch_deg)
-    corners = (frusta @ view_from_world.T).numpy()[..., :2]
-    near = surface.points[near_points(surface.points, cameras)]
-    framed = (near @ view_from_world.T).numpy()[:, :2]
-    inner = np.quantile(framed, [0.01, 0.99], axis=0) if len(framed) else framed
-    unit = overview._frame_view(axes, np.concatenate([inner, corners.reshape(-1, 2)]))
-    overview._draw_points(axes, surface, view_from_world, unit)
-    overview._draw_frusta(axes, corners)
+    overview.draw_view(axes, overview.surface_of(scene), scene.cameras, yaw_deg, pitch_deg)
 
 
 def demo_results(model: str, prompt: str, seed: int) -> list[tuple[str, Reconstruction]]:

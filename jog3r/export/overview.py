@@ -56,7 +56,7 @@ BACK_FACING = 0.25
 VIEWS = (("From behind and above", -28.0, 32.0), ("From above", 0.0, 90.0))
 
 
-class _Page(NamedTuple):
+class Page(NamedTuple):
     """A figure with its size, so that boxes can be placed in inches from the upper left corner."""
 
     figure: Figure
@@ -64,6 +64,7 @@ class _Page(NamedTuple):
     height: float
 
     def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        """Add a place to draw on; all in inches."""
         box = (left, self.height - top - height, width, height)
         across = (self.width, self.height, self.width, self.height)
         axes = self.figure.add_axes(tuple(a / b for a, b in zip(box, across, strict=True)))  # type: ignore[arg-type]
@@ -74,6 +75,7 @@ class _Page(NamedTuple):
         return axes
 
     def text(self, left: float, top: float, text: str, *, size: float, color: str = INK) -> None:
+        """Write below and to the right of a point; inches, and points for the size."""
         # parse_math: a prompt may hold dollar signs.
         self.figure.text(
             left / self.width,
@@ -86,7 +88,7 @@ class _Page(NamedTuple):
         )
 
 
-class _Surface(NamedTuple):
+class Surface(NamedTuple):
     """The points that are drawn, world frame."""
 
     points: Tensor
@@ -116,17 +118,17 @@ def write_overview(
     cell_height = cell_width * video.height / video.width
     row = cell_height + LABEL
     rows = row if reconstruction is None else 2 * row + LABEL + SCENE
-    page = _page(WIDTH, MARGIN + TITLE + rows + MARGIN / 2)
+    page = new_page(WIDTH, MARGIN + TITLE + rows + MARGIN / 2)
     _draw_title(page, video, reconstruction, title)
     top = MARGIN + TITLE
     for column, index in enumerate(chosen):
         left = MARGIN + column * (cell_width + GAP)
         axes = page.axes(left, top, cell_width, cell_height)
-        _show(axes, video.frames[index].numpy(), cell_width)
+        show(axes, video.frames[index].numpy(), cell_width)
         page.text(left, top + cell_height + 0.04, f"frame {index}", size=8, color=QUIET)
         if reconstruction is not None:
             axes = page.axes(left, top + row, cell_width, cell_height)
-            _show(axes, _depth_colors(reconstruction, int(index)), cell_width)
+            show(axes, depth_colors(reconstruction, int(index)), cell_width)
     if reconstruction is not None:
         _draw_depth_scale(page, reconstruction, top + row + cell_height + 0.07)
         _draw_scene(page, reconstruction, top + 2 * row + LABEL)
@@ -139,12 +141,13 @@ def write_overview(
         file.write(buffer.getbuffer())
 
 
-def _page(width: float, height: float) -> _Page:
-    return _Page(Figure(figsize=(width, height), facecolor=PAPER), width, height)
+def new_page(width: float, height: float) -> Page:
+    """Return an empty page of this size [inches]."""
+    return Page(Figure(figsize=(width, height), facecolor=PAPER), width, height)
 
 
 def _draw_title(
-    page: _Page, video: Video, reconstruction: Reconstruction | None, title: str
+    page: Page, video: Video, reconstruction: Reconstruction | None, title: str
 ) -> None:
     title = title.encode(errors="replace").decode()  # no font draws half of a surrogate pair
     lines = textwrap.wrap(title, 110, max_lines=2, placeholder=" ...") or [""]
@@ -156,7 +159,8 @@ def _draw_title(
     page.text(MARGIN, MARGIN * 0.7 + 0.42, facts, size=9.5, color=QUIET)
 
 
-def _show(axes: Axes, image: np.ndarray, width: float) -> None:
+def show(axes: Axes, image: np.ndarray, width: float) -> None:
+    """Show an image `width` inches wide; a tiny one is enlarged pixel by pixel."""
     enlarged = image.shape[1] < width * DPI
     axes.imshow(image, interpolation="nearest" if enlarged else "antialiased", aspect="auto")
 
@@ -171,7 +175,8 @@ def _depth_norm(reconstruction: Reconstruction) -> LogNorm:
     return LogNorm(low, max(high, low * 1.001), clip=True)
 
 
-def _depth_colors(reconstruction: Reconstruction, index: int) -> np.ndarray:
+def depth_colors(reconstruction: Reconstruction, index: int) -> np.ndarray:
+    """Return the depth of a frame as colours `(H, W, 3)` in [0, 1], on one scale for all frames."""
     depth = reconstruction.depth[index].numpy()
     norm = _depth_norm(reconstruction)
     colors = colormaps[DEPTH_COLORS](norm(np.where(depth > 0, depth, 1.0)))[..., :3]
@@ -179,7 +184,7 @@ def _depth_colors(reconstruction: Reconstruction, index: int) -> np.ndarray:
     return np.where(depth[..., None] > 0, colors, grey)
 
 
-def _draw_depth_scale(page: _Page, reconstruction: Reconstruction, top: float) -> None:
+def _draw_depth_scale(page: Page, reconstruction: Reconstruction, top: float) -> None:
     norm = _depth_norm(reconstruction)
     unit = " m" if reconstruction.scale == "metric" else ""
     page.text(MARGIN, top, f"depth   {norm.vmin:.3g}{unit}", size=8, color=QUIET)
@@ -189,22 +194,13 @@ def _draw_depth_scale(page: _Page, reconstruction: Reconstruction, top: float) -
     page.text(MARGIN + 3.03, top, far, size=8, color=QUIET)
 
 
-def _draw_scene(page: _Page, reconstruction: Reconstruction, top: float) -> None:
-    surface, cameras = _surface(reconstruction), reconstruction.cameras
-    frusta = frustum_corners(cameras, FRUSTUM_SHARE * scene_extent(surface.points, cameras))
+def _draw_scene(page: Page, reconstruction: Reconstruction, top: float) -> None:
+    surface = surface_of(reconstruction)
     width = (WIDTH - 2 * MARGIN - BETWEEN) / 2
-    near = near_points(surface.points, cameras)
     for number, (name, yaw_deg, pitch_deg) in enumerate(VIEWS):
         left = MARGIN + number * (width + BETWEEN)
         axes = page.axes(left, top + LABEL, width, SCENE - LABEL)
-        axes.set_facecolor(STAGE)
-        view_from_world = _view(cameras, yaw_deg, pitch_deg)
-        corners = (frusta.double() @ view_from_world.T).numpy()[..., :2]
-        framed = (surface.points[near].double() @ view_from_world.T).numpy()[:, :2]
-        inner = np.quantile(framed, [0.01, 0.99], axis=0) if len(framed) else framed
-        unit = _frame_view(axes, np.concatenate([inner, corners.reshape(-1, 2)]))
-        _draw_points(axes, surface, view_from_world, unit)
-        _draw_frusta(axes, corners)
+        draw_view(axes, surface, reconstruction.cameras, yaw_deg, pitch_deg)
         page.text(left, top + 0.03, name, size=9.5)
     legend = WIDTH - MARGIN - 2.35
     page.text(legend, top + 0.05, "first camera", size=8, color=QUIET)
@@ -213,7 +209,32 @@ def _draw_scene(page: _Page, reconstruction: Reconstruction, top: float) -> None
     page.text(legend + 1.67, top + 0.05, "last camera", size=8, color=QUIET)
 
 
-def _surface(reconstruction: Reconstruction) -> _Surface:
+def draw_view(
+    axes: Axes, surface: Surface, cameras: Cameras, yaw_deg: float, pitch_deg: float
+) -> None:
+    """Draw the points and the camera path, seen from beside the mean camera.
+
+    Args:
+        axes: to draw on.
+        surface: what `surface_of` makes.
+        cameras: of the same reconstruction.
+        yaw_deg: turn of the view against the mean camera, about its vertical axis.
+        pitch_deg: the same about its horizontal axis.
+    """
+    axes.set_facecolor(STAGE)
+    view_from_world = _view(cameras, yaw_deg, pitch_deg)
+    frusta = frustum_corners(cameras, FRUSTUM_SHARE * scene_extent(surface.points, cameras))
+    corners = (frusta.double() @ view_from_world.T).numpy()[..., :2]
+    near = surface.points[near_points(surface.points, cameras)].double()
+    framed = (near @ view_from_world.T).numpy()[:, :2]
+    inner = np.quantile(framed, [0.01, 0.99], axis=0) if len(framed) else framed
+    unit = _frame_view(axes, np.concatenate([inner, corners.reshape(-1, 2)]))
+    _draw_points(axes, surface, view_from_world, unit)
+    _draw_frusta(axes, corners)
+
+
+def surface_of(reconstruction: Reconstruction) -> Surface:
+    """Return the points to draw, at most MAX_POINTS of them."""
     keep = reconstruction.point_mask()
     rotation = reconstruction.cameras.world_from_camera[:, None, :3, :3]
     normals = torch.zeros_like(reconstruction.points_world)
@@ -223,7 +244,7 @@ def _surface(reconstruction: Reconstruction) -> _Surface:
     step = 1 + int(keep.sum()) // MAX_POINTS
     widths = reconstruction.depth / focal(reconstruction.cameras.K)[:, None, None]
     everything = (reconstruction.points_world, normals, reconstruction.video.frames, widths)
-    return _Surface(*(values[keep][::step] for values in everything))
+    return Surface(*(values[keep][::step] for values in everything))
 
 
 def _view(cameras: Cameras, yaw_deg: float, pitch_deg: float) -> Tensor:
@@ -250,7 +271,7 @@ def _frame_view(axes: Axes, shown: np.ndarray) -> float:
     return 72 * inches_per_unit
 
 
-def _draw_points(axes: Axes, surface: _Surface, view_from_world: Tensor, unit: float) -> None:
+def _draw_points(axes: Axes, surface: Surface, view_from_world: Tensor, unit: float) -> None:
     """Draw each point as large as its pixel is there, so that surfaces close, far ones first."""
     points = (surface.points.double() @ view_from_world.T).numpy()
     back = (surface.normals.double() @ view_from_world.T).numpy()[:, 2] > BACK_FACING

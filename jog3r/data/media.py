@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jog3r.data.fit import ResizeAndCrop, resize_and_crop
 from jog3r.errors import FileError, InputError
-from jog3r.result_checks import as_path, check_unit_frames
+from jog3r.result_checks import as_path, check_fps, check_unit_frames, whole_number
 from jog3r.results import Video
 
 __all__ = ["ResizeAndCrop", "read_video", "resize_and_crop"]
@@ -22,6 +22,8 @@ __all__ = ["ResizeAndCrop", "read_video", "resize_and_crop"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MIN_SIDE = 8
 """Smallest height and width [px] of a clip: below there is nothing to reconstruct."""
+MOST_FRAMES = 1_000_000_000
+"""Largest number that is taken for one of frames."""
 DEFAULT_FPS = 10.0
 """Frame rate given to images, which have none of their own."""
 
@@ -91,10 +93,10 @@ def read_video(
 def _check_thinning(stride: object, max_frames: object, fps: object) -> None:
     for name, value in (("stride", stride), ("max_frames", max_frames)):
         optional = name == "max_frames" and value is None
-        if not optional and (not isinstance(value, int) or value < 1):
-            raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    if fps is not None and not (isinstance(fps, int | float) and fps > 0):
-        raise InputError(f"fps: expected frames per second > 0, got {fps!r}")
+        if not optional and not 1 <= whole_number(name, value) <= MOST_FRAMES:
+            raise InputError(f"{name}: expected a number from 1 to {MOST_FRAMES}, got {value!r}")
+    if fps is not None:
+        check_fps(fps)
 
 
 def _frames_of(source: object) -> Tensor:

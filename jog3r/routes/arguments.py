@@ -43,7 +43,7 @@ class SamplingOptions:
         if not 1 <= whole_number("num_frames", self.frames) <= 256:
             raise InputError(f"num_frames: expected 1 to 256, got {self.frames}; 16 is usual")
         scale = self.guidance_scale
-        if not isinstance(scale, int | float) or not 1.0 <= scale <= 100.0:
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 1 <= scale <= 100:
             raise InputError(
                 f"guidance_scale: expected 1 to 100, got {scale!r}; 1 switches guidance off"
             )

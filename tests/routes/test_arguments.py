@@ -86,6 +86,7 @@ class TestSamplingOptions:
             ({"frames": "many"}, "num_frames: expected a whole number"),
             ({"guidance_scale": 0.5}, r"guidance_scale: expected 1 to 100, got 0\.5"),
             ({"guidance_scale": float("nan")}, "guidance_scale: expected 1 to 100, got nan"),
+            ({"guidance_scale": True}, "guidance_scale: expected 1 to 100, got True"),
             ({"guidance_scale": "high"}, "guidance_scale: expected 1 to 100, got 'high'"),
             ({"callback": 3}, "callback: expected a function or None, got int"),
             ({"negative_prompt": None}, "negative_prompt: expected a string, got NoneType"),

@@ -6,7 +6,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jog3r import InputError
@@ -65,6 +65,7 @@ def test_k_projects_the_same_point_to_the_same_place_of_the_picture(
     fitted, fitted_K, mapping = resize_and_crop(frames, K, target)
     assert fitted_K is not None
     assert fitted.shape == (1, 3, *target)
+    assume(min(mapping.crop_size) > 1)  # a single row has one colour only, wherever it is seen
     # Lift the middle pixels with the new K, look at the points with the old one.
     points = unproject(torch.ones(target), fitted_K)
     pixels, _ = project(points, K)

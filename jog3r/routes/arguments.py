@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jog3r.alignment.regularisers import Regularisers
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics
 
@@ -86,6 +85,8 @@ def check_alignment(regularisers: Any, refine: Any) -> None:
     Raises:
         InputError: No such regularisers, or no such refinement.
     """
+    from jog3r.alignment.regularisers import Regularisers
+
     if not isinstance(regularisers, Regularisers | None):
         got = type(regularisers).__name__
         raise InputError(

@@ -1,7 +1,7 @@
 """What every test shares: runtime shape checks, reference data, seeded randomness."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,22 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data: expected a folder at {folder}; set JOG3R_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def parity(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Return a function that finds a folder of reference numbers: tests/parity, or `shared`."""
+
+    def find(name: str) -> Path:
+        here = REPOSITORY / "tests" / "parity" / name
+        if here.is_dir():
+            return here
+        there = request.getfixturevalue("shared") / "parity" / name
+        if not there.is_dir():
+            pytest.skip(f"reference data: expected a folder at {there}; set JOG3R_SHARED")
+        return there
+
+    return find
 
 
 @pytest.fixture(scope="session")

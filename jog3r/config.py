@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import reprlib
 import sys
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
@@ -22,7 +23,8 @@ def from_plain(cls: type[T], values: Mapping[str, Any], name: str = "config") ->
     """Make a config dataclass from plain values.
 
     Lists become tuples, dictionaries become nested configs; what is left out keeps its default.
-    Ranges, and what belongs together, are left to the dataclasses.
+    Where a field may hold one of several configs, the key `kind` says which; without it, it is the
+    first. Ranges, and what belongs together, are left to the dataclasses.
 
     Args:
         cls: The dataclass.
@@ -43,14 +45,14 @@ def from_plain(cls: type[T], values: Mapping[str, Any], name: str = "config") ->
             f"{name}: expected keys and values, got {type(values).__name__}; see the config.json"
             " of the model tiny"
         )
-    types = typing.get_type_hints(cls)
+    kinds = typing.get_type_hints(cls)
     known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - known):
         raise InputError(
             f"{name}: expected keys of {sorted(known)}, got {unknown}; it belongs to another"
             " version or model"
         )
-    return cls(**{key: _made(types[key], value, f"{name}.{key}") for key, value in values.items()})
+    return cls(**{key: _made(kinds[key], value, f"{name}.{key}") for key, value in values.items()})
 
 
 def check_positive(name: str, config: Any, *keys: str) -> None:
@@ -78,8 +80,13 @@ def _made(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return from_plain(typing.cast("type[Any]", kind), value, name)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if type(None) in inner:  # X | None
-        return None if value is None else _made(inner[0], value, name)
+    if origin in (types.UnionType, typing.Union):  # X | Y | None
+        if value is None and type(None) in inner:
+            return None
+        choices = [each for each in inner if each is not type(None)]
+        return _made(
+            choices[0] if len(choices) == 1 else _chosen(choices, value, name), value, name
+        )
     if origin is tuple and isinstance(value, list | tuple):
         kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
         if len(kinds) == len(value):
@@ -91,6 +98,18 @@ def _made(kind: Any, value: Any, name: str) -> Any:
         f"{name}: expected {inspect.formatannotation(kind)}, got {reprlib.repr(value)}; see the"
         " config.json of the model tiny"
     )
+
+
+def _chosen(configs: list[Any], values: Any, name: str) -> Any:
+    """Choose among config dataclasses by the value of `kind`."""
+    by_kind = {config.kind: config for config in configs}
+    kind = values.get("kind", configs[0].kind) if isinstance(values, Mapping) else configs[0].kind
+    if not isinstance(kind, str) or kind not in by_kind:
+        raise InputError(
+            f"{name}.kind: expected one of {[*by_kind]}, got {reprlib.repr(kind)}; it belongs to"
+            " another version or model"
+        )
+    return by_kind[kind]
 
 
 def _fits(kind: type, value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -75,6 +75,50 @@ def test_a_value_may_be_optional() -> None:
     assert from_plain(Optional, {"sizes": [1, 2]}) == Optional((1, 2))
     with pytest.raises(InputError, match=r"sizes\[0\]: expected int, got '1'"):
         from_plain(Optional, {"sizes": ["1"]})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Round:
+    kind: Literal["round"] = "round"
+    radius: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Square:
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Holder:
+    shape: Round | Square | None = None
+
+
+class TestAlternatives:
+    @pytest.mark.parametrize("shape", [Round(radius=2.0), Square(side=3.0), None])
+    def test_round_trip(self, shape: Round | Square | None) -> None:
+        holder = Holder(shape=shape)
+        assert from_plain(Holder, json.loads(json.dumps(to_plain(holder)))) == holder
+
+    def test_without_a_kind_it_is_the_first(self) -> None:
+        assert from_plain(Holder, {"shape": {"radius": 2.0}}) == Holder(shape=Round(radius=2.0))
+
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [
+            (
+                {"kind": "oval"},
+                r"config\.shape\.kind: expected one of .*round.*square.*, got 'oval'",
+            ),
+            ({"kind": ["round"]}, r"config\.shape\.kind: expected"),
+            ({"kind": "square", "radius": 1.0}, r"config\.shape: expected keys of"),
+            ({"side": 1.0}, r"config\.shape: expected keys of"),
+            ("round", r"config\.shape: expected keys and values, got str"),
+        ],
+    )
+    def test_strangers(self, shape: Any, message: str, as_a_user: None) -> None:
+        with pytest.raises(InputError, match=message):
+            from_plain(Holder, {"shape": shape})
 
 
 def test_what_is_left_out_keeps_its_default() -> None:

@@ -7,14 +7,14 @@ decoder's own first layer.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from jog3r.backbones.interface import BackboneOutput
+from jog3r.backbones.interface import BackboneOutput, VideoFormat
 from jog3r.backbones.registry import build_backbone
 from jog3r.config import check_positive
 from jog3r.errors import InputError
@@ -47,26 +47,29 @@ class StitchedModel(nn.Module):
         """Plain values.
 
         Args:
+            kind: Tells this network from others in a file.
             backbone: Name in the registry of backbones.
             backbone_config: Fields of that backbone's Config.
-            tap: Block whose output feeds the head (the first block is 1).
+            tap: Block whose output feeds the head (the first block is 1); None for a backbone
+                without a head, which generates only.
             decoder_width: Channels of the head's decoders.
             decoder_depth: Blocks of each decoder.
             decoder_heads: Their attention heads.
             patch: Image pixels per token and axis in the pointmaps.
         """
 
+        kind: Literal["stitched"] = "stitched"
         backbone: str = "stdit"
         backbone_config: dict[str, Any] = field(default_factory=dict)
-        tap: int = 26
+        tap: int | None = 26
         decoder_width: int = 768
         decoder_depth: int = 6
         decoder_heads: int = 12
         patch: int = 16
 
         def __post_init__(self) -> None:
-            numbers = ("tap", "decoder_width", "decoder_depth", "decoder_heads", "patch")
-            check_positive("network", self, *numbers)
+            numbers = ("decoder_width", "decoder_depth", "decoder_heads", "patch")
+            check_positive("network", self, *numbers, *([] if self.tap is None else ["tap"]))
 
         def build(self) -> "StitchedModel":
             """Make the network with fresh weights."""
@@ -76,6 +79,8 @@ class StitchedModel(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = build_backbone(config.backbone, config.backbone_config)
+        if config.tap is None:
+            return
         of_backbone = self.backbone.config
         if config.tap > of_backbone.depth:
             raise InputError(
@@ -92,15 +97,31 @@ class StitchedModel(nn.Module):
         head = LinearHead.Config(width=config.decoder_width, patch=config.patch)
         self.head_1, self.head_2 = head.build(), head.build()
 
+    @property
+    def tap(self) -> int:
+        """Block whose output feeds the head.
+
+        Raises:
+            InputError: This network has no head.
+        """
+        self._check_head()
+        assert self.config.tap is not None
+        return self.config.tap
+
     def forward(
         self,
         latents: Float[Tensor, "b c t h w"],
         timestep: Float[Tensor, " b"],
         text: Float[Tensor, "b l e"],
         text_mask: Bool[Tensor, "b l"],
+        *,
+        video_format: VideoFormat | None = None,
     ) -> BackboneOutput:
-        """Run one sampling step's prediction; the tap's tokens come along."""
-        return self.backbone(latents, timestep, text, text_mask, taps=(self.config.tap,))
+        """Run one sampling step's prediction; the tap's tokens come along if there is a tap."""
+        taps = () if self.config.tap is None else (self.config.tap,)
+        return self.backbone(
+            latents, timestep, text, text_mask, video_format=video_format, taps=taps
+        )
 
     def tokens(
         self,
@@ -108,10 +129,19 @@ class StitchedModel(nn.Module):
         timestep: Float[Tensor, " b"],
         text: Float[Tensor, "b l e"],
         text_mask: Bool[Tensor, "b l"],
+        *,
+        video_format: VideoFormat | None = None,
     ) -> Float[Tensor, "b t s d"]:
-        """Give the tokens at the tap; the blocks behind it do not run."""
-        tap = self.config.tap
-        return self.backbone(latents, timestep, text, text_mask, taps=(tap,), until=tap).taps[tap]
+        """Give the tokens at the tap; the blocks behind it do not run.
+
+        Raises:
+            InputError: This network has no head.
+        """
+        tap = self.tap
+        out = self.backbone(
+            latents, timestep, text, text_mask, video_format=video_format, taps=(tap,), until=tap
+        )
+        return out.taps[tap]
 
     def joint(
         self,
@@ -121,15 +151,25 @@ class StitchedModel(nn.Module):
         text_mask: Bool[Tensor, "b l"],
         *,
         reconstructed: int,
+        video_format: VideoFormat | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run one batched pass in which the last `reconstructed` samples stop at the tap.
 
         Returns:
             Prediction of the first samples, tokens of the last ones.
+
+        Raises:
+            InputError: This network has no head.
         """
-        tap = self.config.tap
+        tap = self.tap
         out = self.backbone(
-            latents, timestep, text, text_mask, taps=(tap,), early=(reconstructed, tap)
+            latents,
+            timestep,
+            text,
+            text_mask,
+            video_format=video_format,
+            taps=(tap,),
+            early=(reconstructed, tap),
         )
         assert out.prediction is not None  # only `until` leaves it out
         return out.prediction, out.taps[tap][-reconstructed:]
@@ -145,8 +185,9 @@ class StitchedModel(nn.Module):
             grid: Token rows and columns of a frame.
 
         Raises:
-            InputError: Tokens and grid do not fit.
+            InputError: Tokens and grid do not fit, or this network has no head.
         """
+        self._check_head()
         B, _, S, D = tokens.shape
         if grid[0] * grid[1] != S:
             raise InputError(
@@ -162,3 +203,10 @@ class StitchedModel(nn.Module):
         points_2, confidence_2 = self.head_2(decoded_2, grid)
         maps = (points_1, points_2, confidence_1, confidence_2)
         return PairPrediction(*(x.unflatten(0, (B, P)) for x in maps))
+
+    def _check_head(self) -> None:
+        if self.config.tap is None:
+            raise InputError(
+                "network: expected a backbone with a pointmap head, got one without; train a head"
+                " (recipes/jog3r_opensora10.yaml) or load a model that has one"
+            )

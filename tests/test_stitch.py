@@ -1,6 +1,7 @@
 """Backbone, tap and head as one network."""
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -46,6 +47,33 @@ def test_pairs_do_not_see_each_other(tiny_model: Any, generator: torch.Generator
 def test_a_grid_that_does_not_fit(tiny_model: Any) -> None:
     with pytest.raises(InputError, match="grid: expected rows x columns = 16"):
         tiny_model.network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 5))
+
+
+class TestWithoutAHead:
+    @pytest.fixture
+    def network(self, tiny_model: Any) -> StitchedModel:
+        network = dataclasses.replace(tiny_model.config.network, tap=None).build()
+        network.backbone.load_state_dict(tiny_model.network.backbone.state_dict())
+        return network.eval().requires_grad_(False)
+
+    def test_it_predicts_the_same(
+        self, network: StitchedModel, tiny_model: Any, inputs: tuple[torch.Tensor, ...]
+    ) -> None:
+        out = network(*inputs)
+        assert out.taps == {}
+        assert torch.equal(out.prediction, tiny_model.network(*inputs).prediction)
+        assert all(name.startswith("backbone.") for name in network.state_dict())
+
+    def test_what_needs_a_head_says_so(
+        self, network: StitchedModel, inputs: tuple[torch.Tensor, ...]
+    ) -> None:
+        message = "network: expected a backbone with a pointmap head, got one without"
+        with pytest.raises(InputError, match=message):
+            network.tokens(*inputs)
+        with pytest.raises(InputError, match=message):
+            network.joint(*inputs, reconstructed=1)
+        with pytest.raises(InputError, match=message):
+            network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 4))
 
 
 def test_blocks_behind_the_tap_do_not_run(

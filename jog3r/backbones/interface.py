@@ -1,11 +1,78 @@
 """What every backbone takes and gives, whatever its architecture."""
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from jog3r.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFormat:
+    """What a video looks like once decoded, for backbones that are told; one number per sample.
+
+    Attributes:
+        num_frames: Of the video, not of its latents.
+        height: [px].
+        width: [px].
+        fps: Frames per second.
+    """
+
+    num_frames: Float[Tensor, " b"]
+    height: Float[Tensor, " b"]
+    width: Float[Tensor, " b"]
+    fps: Float[Tensor, " b"]
+
+    @classmethod
+    def of(
+        cls,
+        batch: int,
+        *,
+        num_frames: float,
+        height: float,
+        width: float,
+        fps: float,
+        device: torch.device | str = "cpu",
+    ) -> "VideoFormat":
+        """Describe a batch of videos that look alike.
+
+        Args:
+            batch: Number of samples.
+            num_frames: Of every video.
+            height: [px].
+            width: [px].
+            fps: Frames per second.
+            device: Where the latents are.
+
+        Raises:
+            InputError: A number that is not finite and above 0.
+
+        Example:
+            >>> VideoFormat.of(2, num_frames=16, height=144, width=256, fps=8).aspect_ratio
+            tensor([0.5625, 0.5625])
+        """
+        numbers = {"num_frames": num_frames, "height": height, "width": width, "fps": fps}
+        for name, number in numbers.items():
+            if not 0 < number < math.inf:
+                raise InputError(
+                    f"video_format.{name}: expected a finite number above 0, got {number}"
+                )
+        return cls(
+            **{
+                name: torch.full((batch,), float(number), device=device)
+                for name, number in numbers.items()
+            }
+        )
+
+    @property
+    def aspect_ratio(self) -> Float[Tensor, " b"]:
+        """Height over width."""
+        return self.height / self.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +139,15 @@ class Backbone(Protocol):
         text: Float[Tensor, "b l e"] | None,
         text_mask: Bool[Tensor, "b l"] | None = None,
         *,
+        video_format: VideoFormat | None = None,
+        x_mask: Bool[Tensor, "b t"] | None = None,
         taps: Collection[int] = (),
         until: int | None = None,
         early: tuple[int, int] | None = None,
     ) -> BackboneOutput:
-        """Predict the noise (or what the checkpoint was trained for) and hand out features."""
+        """Predict the noise (or what the checkpoint was trained for) and hand out features.
+
+        `x_mask` is True for latent frames that are noised, False for clean conditioning frames;
+        None means that all are noised.
+        """
         ...

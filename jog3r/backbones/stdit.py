@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jog3r.attention import attention
 from jog3r.backbones.embedders import PatchEmbedder, TextEmbedder, TimestepEmbedder
-from jog3r.backbones.interface import BackboneOutput
+from jog3r.backbones.interface import BackboneOutput, VideoFormat
 from jog3r.backbones.positions import sincos_space, sincos_time
 from jog3r.config import check_positive
 from jog3r.errors import InputError
@@ -121,6 +121,8 @@ class STDiT(nn.Module):
         text: Float[Tensor, "b l e"] | None,
         text_mask: Bool[Tensor, "b l"] | None = None,
         *,
+        video_format: VideoFormat | None = None,
+        x_mask: Bool[Tensor, "b t"] | None = None,
         taps: Collection[int] = (),
         until: int | None = None,
         early: tuple[int, int] | None = None,
@@ -132,6 +134,9 @@ class STDiT(nn.Module):
             timestep: of the diffusion, in [0, 1000].
             text: text features; None stands for the stored null text.
             text_mask: True at the tokens to attend to; None means all.
+            video_format: taken so that every backbone is called alike; this network was trained
+                for one format and is not told.
+            x_mask: must be None: this network knows no clean frames among noised ones.
             taps: blocks whose output is handed out, the first being 1. A tap holds the samples
                 that went through its block.
             until: last block to run; there is no prediction then.
@@ -139,9 +144,14 @@ class STDiT(nn.Module):
                 prediction is that of the others. It equals two calls, the second with `until`.
 
         Raises:
-            InputError: sizes that do not fit, or a block that does not exist.
+            InputError: sizes that do not fit, a block that does not exist, or an x_mask.
         """
         self._check(latents, text, taps, until, early)
+        if x_mask is not None:
+            raise InputError(
+                f"x_mask: expected None, got {tuple(x_mask.shape)}; stdit has no clean frames among"
+                " noised ones, use stdit2 or stdit3"
+            )
         B = latents.shape[0]
         grid = self._token_grid(tuple(latents.shape[2:]))
         dtype = self.x_embedder.proj.weight.dtype

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from jog3r.backbones.interface import VideoFormat
 from jog3r.backbones.registry import BACKBONES, build_backbone
 from jog3r.backbones.stdit import STDiT
 from jog3r.errors import InputError
@@ -320,6 +321,18 @@ def test_foreign_inputs_raise(model: STDiT, generator: torch.Generator) -> None:
         model(latents, timestep, text[..., :7], mask)
     with pytest.raises(InputError, match="hidden_size: expected"):
         dataclasses.replace(TINY, num_heads=3).build()
+
+
+def test_video_format_changes_nothing(model: STDiT, generator: torch.Generator) -> None:
+    arguments = inputs(generator)
+    video_format = VideoFormat.of(3, num_frames=3, height=32, width=48, fps=8)
+    told = model(*arguments, video_format=video_format).prediction
+    assert torch.equal(told, model(*arguments).prediction)
+
+
+def test_clean_frames_raise(model: STDiT, generator: torch.Generator) -> None:
+    with pytest.raises(InputError, match="x_mask: expected None, got"):
+        model(*inputs(generator), x_mask=torch.ones(3, 3, dtype=torch.bool))
 
 
 def test_unknown_gelu_raises(monkeypatch: pytest.MonkeyPatch) -> None:

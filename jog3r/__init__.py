@@ -19,6 +19,7 @@ from jog3r.errors import (
     InputError,
     Jog3rError,
     MissingPackageError,
+    MissingPartError,
     SaveError,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "InputError",
     "Jog3rError",
     "MissingPackageError",
+    "MissingPartError",
     "PointCloud",
     "Reconstruction",
     "SaveError",

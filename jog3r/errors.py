@@ -17,6 +17,10 @@ class InputError(Jog3rError, ValueError):
     """An argument is unusable: wrong shape or dtype, NaN, out of range, unsupported combination."""
 
 
+class MissingPartError(InputError, AttributeError):
+    """A model is asked for a part that its checkpoint does not hold."""
+
+
 class AlignmentError(InputError):
     """Pointmaps that no camera explains.
 

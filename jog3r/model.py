@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, overload
@@ -13,7 +14,7 @@ from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.text import TextEncoder, load_tokenizer
 from jog3r.config import check_positive, from_plain, to_plain
 from jog3r.diffusion.schedule import NoiseSchedule
-from jog3r.errors import FileError, InputError
+from jog3r.errors import FileError, InputError, MissingPartError
 from jog3r.routes.arguments import Callback, SamplingOptions, pair_up, whole_number
 from jog3r.stitch import StitchedModel
 from jog3r.weights_file import (
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 
         cameras: bool
         negative_prompt: str
-        guidance_scale: float
-        num_inference_steps: int
+        guidance_scale: float | None
+        num_inference_steps: int | None
         num_frames: int | None
         callback: Callback | None
         regularisers: Regularisers | None
@@ -47,8 +48,14 @@ if TYPE_CHECKING:
         progress: bool
 
 
+PARTS = ("autoencoder", "text_encoder", "network", "schedule")
+
+
 class JOG3R(nn.Module):
     """One model that generates video and reconstructs it in 3D.
+
+    A checkpoint that was converted from elsewhere may hold some of the parts only; whoever asks for
+    one that is missing gets a `MissingPartError`.
 
     Attributes:
         autoencoder: Pixels <-> latents.
@@ -72,8 +79,10 @@ class JOG3R(nn.Module):
             image_size: Height and width the model works at [px].
             num_frames: Clip length it was trained for.
             fps: Frames per second of generated videos.
+            guidance_scale: Strength of the prompt that suits it; what `generate` takes by default.
+            num_inference_steps: Sampling steps, likewise.
             licence: SPDX name of the weights' licence.
-            autoencoder: Pixels <-> latents.
+            autoencoder: Pixels <-> latents. This part and those below may be missing: None.
             text_encoder: Prompts -> features.
             network: Backbone and head.
             schedule: Noise schedule.
@@ -85,23 +94,45 @@ class JOG3R(nn.Module):
         image_size: tuple[int, int] = (64, 64)
         num_frames: int = 16
         fps: float = 8.0
+        guidance_scale: float = 2.0
+        num_inference_steps: int = 20
         licence: str = "Apache-2.0"
-        autoencoder: FrameAutoencoder.Config = field(default_factory=FrameAutoencoder.Config)
-        text_encoder: TextEncoder.Config = field(default_factory=TextEncoder.Config)
-        network: StitchedModel.Config = field(default_factory=StitchedModel.Config)
-        schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
+        autoencoder: FrameAutoencoder.Config | None = field(default_factory=FrameAutoencoder.Config)
+        text_encoder: TextEncoder.Config | None = field(default_factory=TextEncoder.Config)
+        network: StitchedModel.Config | None = field(default_factory=StitchedModel.Config)
+        schedule: NoiseSchedule | None = field(default_factory=NoiseSchedule)
 
         def __post_init__(self) -> None:
             check_positive("config", self, "image_size", "num_frames", "fps")
+            check_positive("config", self, "guidance_scale", "num_inference_steps")
 
-    def __init__(self, config: Config, tokenizer: "Tokenizer") -> None:
+    autoencoder: FrameAutoencoder
+    text_encoder: TextEncoder
+    network: StitchedModel
+    schedule: NoiseSchedule
+
+    def __init__(self, config: Config, tokenizer: "Tokenizer | None" = None) -> None:
         super().__init__()
         self.config = config
-        self.schedule = config.schedule
-        self.autoencoder = config.autoencoder.build()
-        self.text_encoder = TextEncoder(config.text_encoder, tokenizer)
-        self.network = config.network.build()
+        if config.autoencoder is not None:
+            self.autoencoder = config.autoencoder.build()
+        if config.text_encoder is not None:
+            self.text_encoder = _text_encoder(config.text_encoder, tokenizer)
+        if config.network is not None:
+            self.network = config.network.build()
+        if config.schedule is not None:
+            self.schedule = config.schedule
         self._check_agreement()
+
+    def __getattr__(self, name: str) -> Any:
+        """Give a part or a parameter, as every module does; say which parts there are."""
+        if name not in PARTS or name in self._modules:
+            return super().__getattr__(name)
+        there = [part for part in PARTS if getattr(self.config, part) is not None]
+        raise MissingPartError(
+            f"{name}: expected a model with this part, got one with {there}; jog3r convert joins"
+            " parts of several checkpoints (--with)"
+        )
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> "JOG3R":
@@ -120,7 +151,8 @@ class JOG3R(nn.Module):
         device = _device(device)
         folder = find_model(name)
         config = _read_config(folder / CONFIG_FILE)
-        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+        words = isinstance(config.text_encoder, TextEncoder.Config)
+        tokenizer = load_tokenizer(folder / TOKENIZER_FILE) if words else None
         try:
             model = cls(config, tokenizer)
         except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
@@ -145,28 +177,29 @@ class JOG3R(nn.Module):
         from jog3r.export.atomic import atomic_file
 
         folder = Path(folder)
-        config = json.dumps(to_plain(self.config), indent=2) + "\n"
-        with (
-            atomic_file(folder / CONFIG_FILE) as config_file,
-            atomic_file(folder / TOKENIZER_FILE) as tokenizer_file,
-            atomic_file(folder / WEIGHTS_FILE) as weights_file,
-        ):
-            config_file.write(config.encode())
-            tokenizer_file.write(self.text_encoder.tokenizer.to_str(pretty=True).encode())
-            weights_file.write(weights_bytes(self, dtype))
-            # A disk that is full says so here, before the first file takes its name.
-            for file in (config_file, tokenizer_file, weights_file):
-                file.flush()
+        files = {CONFIG_FILE: (json.dumps(to_plain(self.config), indent=2) + "\n").encode()}
+        if hasattr(self, "text_encoder"):
+            files[TOKENIZER_FILE] = self.text_encoder.tokenizer.to_str(pretty=True).encode()
+        with ExitStack() as opened:
+            handles = {
+                name: opened.enter_context(atomic_file(folder / name))
+                for name in (*files, WEIGHTS_FILE)
+            }
+            files[WEIGHTS_FILE] = weights_bytes(self, dtype)
+            for name, content in files.items():
+                handles[name].write(content)
+                # A disk that is full says so here, before the first file takes its name.
+                handles[name].flush()
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.autoencoder.scale.device
+        return next(self.parameters()).device
 
     @property
     def token_grid(self) -> tuple[int, int]:
         """Token rows and columns of a frame."""
-        patch = self.config.network.patch
+        patch = self.network.config.patch
         return self.config.image_size[0] // patch, self.config.image_size[1] // patch
 
     @overload
@@ -191,8 +224,8 @@ class JOG3R(nn.Module):
         *,
         cameras: bool = False,
         negative_prompt: str = "",
-        guidance_scale: float = 2.0,
-        num_inference_steps: int = 20,
+        guidance_scale: float | None = None,
+        num_inference_steps: int | None = None,
         num_frames: int | None = None,
         seed: int | Sequence[int] = 0,
         callback: Callback | None = None,
@@ -206,9 +239,10 @@ class JOG3R(nn.Module):
             prompt: What to show; or several prompts.
             cameras: Also reconstruct, from the sampler's own last low-noise step.
             negative_prompt: What to steer away from.
-            guidance_scale: Strength of the prompt; 1 switches guidance off.
-            num_inference_steps: Sampling steps; with cameras at least 10, so that the last one has
-                little noise.
+            guidance_scale: Strength of the prompt; 1 switches guidance off. None for what suits the
+                checkpoint (its config).
+            num_inference_steps: Sampling steps; with cameras enough that the last one has little
+                noise (10 for DDPM). None for what suits the checkpoint.
             num_frames: Length; None for the length the model was trained for.
             seed: Of the noise. Several seeds with one prompt give several videos; one seed s with
                 several prompts stands for s, s + 1, and so on. A sample does not depend on what
@@ -234,9 +268,9 @@ class JOG3R(nn.Module):
 
         options = SamplingOptions(
             negative_prompt=negative_prompt,
-            guidance_scale=guidance_scale,
-            steps=num_inference_steps,
-            frames=self.config.num_frames if num_frames is None else num_frames,
+            guidance_scale=_given(guidance_scale, self.config.guidance_scale),
+            steps=_given(num_inference_steps, self.config.num_inference_steps),
+            frames=_given(num_frames, self.config.num_frames),
             callback=callback,
             progress=progress,
         )
@@ -307,35 +341,47 @@ class JOG3R(nn.Module):
 
     def summary(self) -> str:
         """Describe parts, parameters, sizes and licence, for people."""
-        backbone = self.network.backbone
-        counts = {
-            "autoencoder": _parameters(self.autoencoder),
-            "text encoder": _parameters(self.text_encoder),
-            "backbone": _parameters(backbone),
-            "pointmap head": _parameters(self.network) - _parameters(backbone),
-            "all": _parameters(self),
+        modules = {name.replace("_", " "): part for name, part in self.named_children()}
+        rows = {name: _parameters(part) for name, part in modules.items()}
+        if hasattr(self, "network"):
+            backbone = _parameters(self.network.backbone)
+            rows |= {"backbone": backbone, "pointmap head": rows.pop("network") - backbone}
+        text = {name: f"{count / 1e6:7.2f} M parameters" for name, count in rows.items()}
+        text |= {"all": f"{_parameters(self) / 1e6:7.2f} M parameters"} | self._facts()
+        return "\n".join(f"{name:<14} {value}" for name, value in text.items())
+
+    def _facts(self) -> dict[str, str]:
+        """Give what is to be said of the parts there are, by name."""
+        (height, width), config = self.config.image_size, self.config
+        facts = {
+            "works at": f"{height}x{width} px, {config.num_frames} frames, {config.fps:g} frames/s"
         }
-        height, width = self.config.image_size
-        rows = {name: f"{count / 1e6:7.2f} M parameters" for name, count in counts.items()} | {
-            "works at": f"{height}x{width} px, {self.config.num_frames} frames,"
-            f" {self.config.fps:g} frames/s",
-            "tap": f"block {self.config.network.tap} of {backbone.config.depth}",
-            "prediction": f"{self.schedule.prediction_type}, {self.schedule.steps} DDPM steps",
-            "vocabulary": f"{len(self.text_encoder.vocabulary())} words",
-            "licence": self.config.licence,
-        }
-        return "\n".join(f"{name:<14} {text}" for name, text in rows.items())
+        if hasattr(self, "network"):
+            tap, depth = self.network.config.tap, self.network.backbone.config.depth
+            facts["tap"] = "none" if tap is None else f"block {tap} of {depth}"
+        if hasattr(self, "schedule"):
+            steps = self.schedule.steps
+            facts["prediction"] = f"{self.schedule.prediction_type}, {steps} DDPM steps"
+        if hasattr(self, "text_encoder"):
+            facts["vocabulary"] = f"{len(self.text_encoder.vocabulary())} words"
+        return facts | {"licence": config.licence}
 
     def _check_agreement(self) -> None:
         """Check that the parts fit each other, which none of them can see."""
-        patch, backbone = self.config.network.patch, self.network.backbone.config
-        frames, rows, columns = backbone.patch_size
-        factor = self.autoencoder.factor
-        pairs = {
-            "patch_size in pixels": ((frames, factor * rows, factor * columns), (1, patch, patch)),
-            "in_channels": (backbone.in_channels, self.config.autoencoder.latent_channels),
-            "caption_channels": (backbone.caption_channels, self.config.text_encoder.width),
-        }
+        if not hasattr(self, "network"):
+            return
+        patch, backbone = self.network.config.patch, self.network.backbone.config
+        pairs: dict[str, tuple[Any, Any]] = {}
+        if hasattr(self, "autoencoder"):
+            frames, rows, columns = backbone.patch_size
+            factor = self.autoencoder.factor
+            in_pixels = (frames, factor * rows, factor * columns)
+            pairs["patch_size in pixels"] = (in_pixels, (1, patch, patch))
+            channels = self.autoencoder.config.latent_channels
+            pairs["in_channels"] = (backbone.in_channels, channels)
+        if hasattr(self, "text_encoder"):
+            width = self.text_encoder.config.width
+            pairs["caption_channels"] = (backbone.caption_channels, width)
         for name, (got, wanted) in pairs.items():
             if got != wanted:
                 raise InputError(
@@ -347,6 +393,16 @@ class JOG3R(nn.Module):
                 f"config.image_size: expected multiples of network.patch, {patch} px, got"
                 f" {self.config.image_size}; correct one of them"
             )
+
+
+def _text_encoder(config: TextEncoder.Config, tokenizer: "Tokenizer | None") -> TextEncoder:
+    if tokenizer is None:
+        raise InputError("tokenizer: expected that of the text encoder, got None; pass it")
+    return TextEncoder(config, tokenizer)
+
+
+def _given(value: Any, default: Any) -> Any:
+    return default if value is None else value
 
 
 def _parameters(module: "nn.Module | Backbone") -> int:

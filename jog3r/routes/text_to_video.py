@@ -102,7 +102,7 @@ def _tapped(
     """
     if not any(texts[:count]):
         out = model.network(batch, times, *features)
-        return out.prediction, out.taps[model.config.network.tap][:count]
+        return out.prediction, out.taps[model.network.config.tap][:count]
     with_empty = model.text_encoder([*texts, *[""] * count])
     both, times = torch.cat([batch, batch[:count]]), torch.cat([times, times[:count]])
     return model.network.joint(both, times, *with_empty, reconstructed=count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from jog3r.heads.pointmap import Pointmap, decode_pointmap
+from jog3r.heads.pointmap import DepthMode, Pointmap, decode_pointmap
 
 CHANNELS = 4
 """Per pixel: three for the point, one for the confidence."""
@@ -24,10 +24,12 @@ class LinearHead(nn.Module):
         Attributes:
             width: channels of a token.
             patch: side of a token's patch [px].
+            depth_mode: from raw vectors to points, see `jog3r.heads.pointmap`.
         """
 
         width: int = 768
         patch: int = 16
+        depth_mode: DepthMode = "exp"
 
         def build(self) -> "LinearHead":
             """Make the head, initialised for training from scratch."""
@@ -51,4 +53,4 @@ class LinearHead(nn.Module):
         # The layer gives (channel, row, column) within the patch.
         pixels = self.proj(tokens).unflatten(-1, (CHANNELS, patch, patch)).unflatten(1, grid)
         pixels = pixels.permute(0, 1, 4, 2, 5, 3)  # (P, h, patch, w, patch, channel)
-        return decode_pointmap(pixels.flatten(3, 4).flatten(1, 2))
+        return decode_pointmap(pixels.flatten(3, 4).flatten(1, 2), self.config.depth_mode)

@@ -4,27 +4,105 @@ Branch 1 describes view 1 and branch 2 describes view 2, both in the frame of ca
 layer each branch attends to itself, then to what the other branch was **before** that layer. The
 names of parameters are those of public DUSt3R checkpoints.
 
-Shapes: P pairs, S tokens of a view (row by row), D channels, N heads.
+Shapes: P pairs, S tokens of a view (row by row), D channels. A view that is the same for all pairs
+may come once: until the pairs part in the middle of the first layer, it is worked on once.
 
 Source: DUSt3R section 3.1 (Wang et al. 2024); JOG3R section 3 (6 layers); numbers checked against
 parity/dust3r.
 """
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from jog3r.attention import attention
 from jog3r.errors import InputError
-from jog3r.heads.rope2d import Rotation, rotate, rotation_of_grid
+from jog3r.heads.orientation import Layout
+from jog3r.heads.rope2d import Rotation
+from jog3r.heads.rotary_attention import CrossAttention, SelfAttention
 
 NORM_EPS = 1e-6
 
+Layers = dict[int, Tensor]
+"""Tokens of one branch behind the numbered layers; behind the last one they are normalised."""
 
-class PairDecoder(nn.Module):
+
+class PairBranches(nn.Module):
+    """The layers of both branches: what PairDecoder and DUSt3R have in common.
+
+    Attributes:
+        gradient_checkpointing: whether training computes each block twice instead of keeping
+            what is in it.
+    """
+
+    def __init__(
+        self, *, in_width: int, width: int, depth: int, heads: int, inner: int, rope_base: float
+    ) -> None:
+        super().__init__()
+        check_heads(width, heads)
+        self.gradient_checkpointing = False
+        self.head_channels, self.rope_base = width // heads, rope_base
+        self.decoder_embed = nn.Linear(in_width, width)
+        self.dec_blocks = nn.ModuleList(DecoderBlock(width, heads, inner) for _ in range(depth))
+        self.dec_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        initialise_linears(self)
+        self.dec_blocks2 = copy.deepcopy(self.dec_blocks)  # both branches start alike
+
+    def decode(
+        self,
+        tokens_1: Tensor,
+        tokens_2: Tensor,
+        place_1: Rotation,
+        place_2: Rotation,
+        keep: Collection[int],
+    ) -> tuple[Layers, Layers]:
+        """Run all layers.
+
+        Args:
+            tokens_1: features of view 1 `(P or 1, S, in_width)`.
+            tokens_2: features of view 2, likewise.
+            place_1: where the tokens of view 1 lie, see `place`.
+            place_2: where those of view 2 lie.
+            keep: layers whose tokens are wanted; the first is 1.
+        """
+        x_PSD, y_PSD = self.decoder_embed(tokens_1), self.decoder_embed(tokens_2)
+        kept_1, kept_2 = {}, {}
+        blocks = zip(self.dec_blocks, self.dec_blocks2, strict=True)
+        for number, (block_1, block_2) in enumerate(blocks, start=1):
+            x_PSD, y_PSD = (
+                self.run(block_1, x_PSD, y_PSD, place_1, place_2),
+                self.run(block_2, y_PSD, x_PSD, place_2, place_1),
+            )
+            if number in keep:
+                last = number == len(self.dec_blocks)
+                kept_1[number] = self.dec_norm(x_PSD) if last else x_PSD
+                kept_2[number] = self.dec_norm(y_PSD) if last else y_PSD
+        return kept_1, kept_2
+
+    def place(self, layout: Layout, tokens: Tensor) -> Rotation:
+        """Tabulate where the tokens of views lie.
+
+        Raises:
+            InputError: the grid does not have as many places as there are tokens.
+        """
+        h, w = layout.grid
+        if h < 1 or w < 1 or h * w != tokens.shape[1]:
+            raise InputError(f"grid: expected {tokens.shape[1]} places, got {h} x {w}")
+        return layout.rotation(self.head_channels, self.rope_base, tokens.device)
+
+    def run(self, block: nn.Module, *args: Tensor | Rotation) -> Tensor:
+        """Run a block, in the way that `gradient_checkpointing` says."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)  # type: ignore[return-value]
+        return block(*args)
+
+
+class PairDecoder(PairBranches):
     """Two cross-attending decoder branches; see the module's text."""
 
     @dataclass(frozen=True, kw_only=True)
@@ -52,24 +130,15 @@ class PairDecoder(nn.Module):
             return PairDecoder(self)
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        if config.width % (4 * config.num_heads):
-            raise InputError(
-                "width: expected a multiple of 4 times num_heads, got"
-                f" {config.width} with {config.num_heads} heads"
-            )
-        self.config = config
-        D, inner = config.width, int(config.width * config.mlp_ratio)
-        self.decoder_embed = nn.Linear(config.in_width, D)
-        self.dec_blocks = nn.ModuleList(
-            DecoderBlock(D, config.num_heads, inner) for _ in range(config.depth)
+        super().__init__(
+            in_width=config.in_width,
+            width=config.width,
+            depth=config.depth,
+            heads=config.num_heads,
+            inner=int(config.width * config.mlp_ratio),
+            rope_base=config.rope_base,
         )
-        self.dec_norm = nn.LayerNorm(D, eps=NORM_EPS)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        self.dec_blocks2 = copy.deepcopy(self.dec_blocks)  # both branches start alike
+        self.config = config
 
     def forward(
         self,
@@ -87,15 +156,31 @@ class PairDecoder(nn.Module):
         Raises:
             InputError: the grid does not have S places.
         """
-        h, w = grid
-        if h * w != tokens_1.shape[1]:
-            raise InputError(f"grid: expected {tokens_1.shape[1]} places, got {h} x {w}")
-        head_channels = self.config.width // self.config.num_heads
-        place = rotation_of_grid(h, w, head_channels, self.config.rope_base, tokens_1.device)
-        x_PSD, y_PSD = self.decoder_embed(tokens_1), self.decoder_embed(tokens_2)
-        for block_1, block_2 in zip(self.dec_blocks, self.dec_blocks2, strict=True):
-            x_PSD, y_PSD = block_1(x_PSD, y_PSD, place), block_2(y_PSD, x_PSD, place)
-        return self.dec_norm(x_PSD), self.dec_norm(y_PSD)
+        return self._last(tokens_1, tokens_2, grid)
+
+    def star(
+        self, tokens: Float[Tensor, "t s c"], grid: tuple[int, int]
+    ) -> tuple[Float[Tensor, "p s d"], Float[Tensor, "p s d"]]:
+        """Decode the pairs (0, f) of frame 0 with every other one, P = T - 1.
+
+        The same numbers as `forward`, up to rounding; what is the same for all pairs runs once.
+
+        Args:
+            tokens: features of the frames, row by row.
+            grid: rows and columns of the tokens, h w = S.
+
+        Raises:
+            InputError: the grid does not have S places, or there are fewer than two frames.
+        """
+        check_star(tokens)
+        return self._last(tokens[:1], tokens[1:], grid)
+
+    def _last(
+        self, tokens_1: Tensor, tokens_2: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        place, last = self.place(Layout(grid), tokens_1), self.config.depth
+        kept_1, kept_2 = self.decode(tokens_1, tokens_2, place, place, keep=(last,))
+        return kept_1[last], kept_2[last]
 
 
 class DecoderBlock(nn.Module):
@@ -111,47 +196,30 @@ class DecoderBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width, eps=NORM_EPS)
         self.mlp = Mlp(width, inner)  # its GELU is the exact one
 
-    def forward(self, x_PSD: Tensor, y_PSD: Tensor, place: Rotation) -> Tensor:
+    def forward(self, x_PSD: Tensor, y_PSD: Tensor, place_x: Rotation, place_y: Rotation) -> Tensor:
         """Update the tokens of one view, given those of the other."""
-        x_PSD = x_PSD + self.attn(self.norm1(x_PSD), place)
-        x_PSD = x_PSD + self.cross_attn(self.norm2(x_PSD), self.norm_y(y_PSD), place)
+        x_PSD = x_PSD + self.attn(self.norm1(x_PSD), place_x)
+        x_PSD = x_PSD + self.cross_attn(self.norm2(x_PSD), self.norm_y(y_PSD), place_x, place_y)
         return x_PSD + self.mlp(self.norm3(x_PSD))
 
 
-class SelfAttention(nn.Module):
-    """Multi-head attention within a view."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x_PSD: Tensor, place: Rotation) -> Tensor:
-        """Attend from every token to every token."""
-        qkv = self.qkv(x_PSD).unflatten(-1, (3 * self.heads, -1)).transpose(1, 2)
-        qk, v = qkv.split([2 * self.heads, self.heads], dim=1)
-        q, k = rotate(qk, place).chunk(2, dim=1)  # each (P, N, S, D/N)
-        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
+def initialise_linears(module: nn.Module) -> None:
+    """Initialise all linear layers for training from scratch."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
-class CrossAttention(nn.Module):
-    """Multi-head attention from one view to the other."""
+def check_heads(width: int, heads: int) -> None:
+    """Check that every head has room for a row's and a column's rotation."""
+    if width % (4 * heads):
+        raise InputError(
+            f"width: expected a multiple of 4 times num_heads, got {width} with {heads} heads"
+        )
 
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.projq = nn.Linear(width, width)
-        self.projk = nn.Linear(width, width)
-        self.projv = nn.Linear(width, width)
-        self.proj = nn.Linear(width, width)
 
-    def forward(self, x_PSD: Tensor, y_PSD: Tensor, place: Rotation) -> Tensor:
-        """Attend from every token of x to every token of y."""
-        q = rotate(self._split(self.projq(x_PSD)), place)
-        k = rotate(self._split(self.projk(y_PSD)), place)
-        v = self._split(self.projv(y_PSD))
-        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
-
-    def _split(self, x_PSD: Tensor) -> Tensor:
-        return x_PSD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+def check_star(tokens: Tensor) -> None:
+    """Check that there is a pair."""
+    if len(tokens) < 2:
+        raise InputError(f"tokens: expected at least 2 frames, got {len(tokens)}")

@@ -1,5 +1,11 @@
-"""A model's folder and its weights in safetensors, checked before anything is changed."""
+"""A model's folder and its weights in safetensors, checked before anything is changed.
 
+Weights lie in one file, or in several with an index when they are large: the layout of Hugging
+Face. Writing appears whole or not at all; reading never holds the weights twice.
+"""
+
+import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -7,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from jog3r.errors import FileError, InputError
+from jog3r.stored_tensors import INDEX_FILE, WEIGHTS_FILE, locate, shapes, tensors
 
 # Models that ship inside the package.
 EMBEDDED = ("tiny",)
-CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE = "config.json", "model.safetensors", "tokenizer.json"
+CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
+SHARD_PATTERN = "model-*-of-*.safetensors"
 # What weights may be stored in; float8 needs scales that a file does not have.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+MAX_SHARD_SIZE = "5GB"
 
 
 def find_model(name: str | Path) -> Path:
@@ -50,6 +59,46 @@ def find_model(name: str | Path) -> Path:
     return _download(str(name))
 
 
+def write_weights(
+    weights: nn.Module | Mapping[str, Tensor],
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
+) -> None:
+    """Write `model.safetensors`, or shards and their index, in place of those in the folder.
+
+    Args:
+        weights: A module, or tensors by name.
+        folder: Made if missing; its other files stay.
+        dtype: Of the stored floating tensors; None for what they are in. Only one shard at a time
+            is converted.
+        max_shard_size: Of a file, in bytes or as in "5GB".
+
+    Raises:
+        InputError: A dtype that would lose the weights.
+        SaveError: A file cannot be written; what was in the folder is left as it was.
+    """
+    from huggingface_hub import split_torch_state_dict_into_shards
+
+    from jog3r.export.atomic import atomic_files
+
+    _check_dtype(dtype)
+    state = _unique(_state(weights))
+    # Only sizes are asked for, and those of the dtype to be written.
+    sizes = {
+        name: tensor.detach().to("meta", _stored_as(tensor, dtype))
+        for name, tensor in state.items()
+    }
+    plan = split_torch_state_dict_into_shards(sizes, max_shard_size=max_shard_size)
+    with atomic_files(folder, obsolete=(WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN)) as place:
+        for file, names in plan.filename_to_tensors.items():
+            _write({name: state[name] for name in names}, place / file, dtype)
+        if plan.is_sharded:
+            index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+            (place / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+
+
 def weights_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
     """Give the state dict as the content of a safetensors file, floating tensors in `dtype`.
 
@@ -58,50 +107,72 @@ def weights_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
     """
     from safetensors.torch import save
 
-    if dtype not in FLOATS:
-        raise InputError(
-            f"dtype: expected one of {[str(each) for each in FLOATS]}, got {dtype!r}; torch.float16"
-            " is usual"
-        )
-    aliases = _aliases(module)
-    state = {
-        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for name, tensor in module.state_dict().items()
-        if name not in aliases
-    }
-    return save(state)
+    _check_dtype(dtype)
+    state = _unique(_state(module))
+    return save({name: _prepared(tensor, dtype) for name, tensor in state.items()})
 
 
-def read_weights(module: nn.Module, file: Path) -> None:
-    """Load a file strictly into a module, in the module's own dtype.
+def read_weights(module: nn.Module, source: str | Path) -> None:
+    """Load weights strictly into a module, in the module's own dtype.
+
+    Tensors go into the module one by one, so that a large model needs its own size and no more.
+    Those of a module on the meta device come to be on the CPU; what is not part of its state dict
+    stays as it is.
+
+    Args:
+        module: All its parameters and persistent buffers are replaced.
+        source: A safetensors file, an index, or a folder with `model.safetensors` or its index.
 
     Raises:
-        FileError: The file is missing, truncated or not safetensors, or its names, shapes or dtypes
-            do not fit, or it holds NaN or infinity. The module is left as it was.
+        FileError: A file is missing, truncated or not safetensors, or names, shapes or dtypes do
+            not fit, or there is NaN or infinity. The module is left as it was.
     """
-    state = _read(file)
-    wanted = module.state_dict()
-    for alias, name in _aliases(module).items():
-        if name in state:
-            state[alias] = state[name]
-    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    if missing or extra:
-        raise FileError(
-            f"{file}: expected the {len(wanted)} tensors of this model, got {len(missing)} missing"
-            f" {missing[:3]} and {len(extra)} unknown {extra[:3]}; the weights belong to another"
-            " model"
-        )
-    wrong = [name for name, tensor in state.items() if tensor.shape != wanted[name].shape]
+    check_weights(module, source)
+    state, aliases = _state(module), _aliases(_state(module))
+    for stored_name, tensor in tensors(locate(Path(source))):
+        name = aliases.get(stored_name, stored_name)
+        old = state[name]
+        with torch.no_grad():
+            if not old.is_meta:
+                old.copy_(tensor)
+                continue
+            new = torch.empty_like(old, device="cpu").copy_(tensor)
+        names = [name, *(alias for alias, first in aliases.items() if first == name)]
+        _replace(module, names, new)
+
+
+def check_weights(module: nn.Module, source: str | Path) -> None:
+    """Check that weights fit a module, as `read_weights` does; nothing is changed.
+
+    Raises:
+        FileError: As `read_weights`.
+    """
+    source = Path(source)
+    files = locate(source)
+    wanted, found = _state(module), shapes(files)
+    _check_names(source, set(found), wanted)
+    wrong = [name for name, shape in found.items() if shape != tuple(wanted[name].shape)]
     if wrong:
         name = wrong[0]
         raise FileError(
-            f"{file}: expected {name} of shape {tuple(wanted[name].shape)}, got"
-            f" {tuple(state[name].shape)} ({len(wrong)} tensors differ); the weights belong to"
-            " another config"
+            f"{source}: expected {name} of shape {tuple(wanted[name].shape)}, got {found[name]}"
+            f" ({len(wrong)} differ); the weights belong to another config"
         )
-    for name, tensor in state.items():
-        _check_values(f"{file}: expected {name}", tensor, wanted[name].dtype)
-    module.load_state_dict(state)
+    for name, tensor in tensors(files):
+        _check_values(f"{source}: expected {name}", tensor, wanted[name].dtype)
+
+
+def _check_names(source: Path, found: set[str], wanted: Mapping[str, Tensor]) -> None:
+    aliases = _aliases(wanted)
+    firsts = {aliases.get(name, name) for name in found}
+    missing = sorted(name for name in wanted if aliases.get(name, name) not in firsts)
+    extra = sorted(found - set(wanted))
+    if missing or extra:
+        raise FileError(
+            f"{source}: expected the {len(wanted)} tensors of this model, got {len(missing)}"
+            f" missing {missing[:3]} and {len(extra)} unknown {extra[:3]}; the weights belong to"
+            " another model"
+        )
 
 
 def _check_values(expected: str, tensor: Tensor, dtype: torch.dtype) -> None:
@@ -122,10 +193,81 @@ def _check_values(expected: str, tensor: Tensor, dtype: torch.dtype) -> None:
         )
 
 
+def _replace(module: nn.Module, names: list[str], tensor: Tensor) -> None:
+    """Put one tensor in the place of a parameter or buffer, under each of its names."""
+    new = tensor
+    for name in names:
+        owner, _, leaf = name.rpartition(".")
+        home = module.get_submodule(owner)
+        old = getattr(home, leaf)
+        if isinstance(old, nn.Parameter) and new is tensor:
+            new = nn.Parameter(tensor, requires_grad=old.requires_grad)
+        setattr(home, leaf, new)
+
+
+def _write(tensors: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    prepared = {name: _prepared(tensor, dtype) for name, tensor in tensors.items()}
+    end = 0
+    for name, tensor in sorted(prepared.items(), key=lambda item: item[1].data_ptr()):
+        if tensor.data_ptr() < end:  # a view of another's memory, which the format does not know
+            prepared[name] = tensor.clone()
+        end = max(end, tensor.data_ptr() + tensor.nbytes)
+    try:
+        save_file(prepared, file, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk, in its own words
+        raise OSError(str(error)) from error
+
+
+def _check_dtype(dtype: torch.dtype | None) -> None:
+    if dtype is not None and dtype not in FLOATS:
+        raise InputError(
+            f"dtype: expected one of {[str(each) for each in FLOATS]}, got {dtype!r}; torch.float16"
+            " is usual"
+        )
+
+
+def _stored_as(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+
+
+def _prepared(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.detach().to("cpu", _stored_as(tensor, dtype)).contiguous()
+
+
+def _state(weights: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return weights.state_dict(keep_vars=True) if isinstance(weights, nn.Module) else weights
+
+
+def _unique(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    aliases = _aliases(state)
+    return {name: tensor for name, tensor in state.items() if name not in aliases}
+
+
+def _aliases(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Map names that share a tensor with an earlier name to that name.
+
+    T5 keeps its word embedding under two names; a file holds it once.
+    """
+    first: dict[object, str] = {}
+    aliases = {}
+    for name, tensor in state.items():
+        # On the meta device, and where there are no values, there is no address.
+        address = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        key = address if address[0] and not tensor.is_meta else id(tensor)
+        if key in first:
+            aliases[name] = first[key]
+        else:
+            first[key] = name
+    return aliases
+
+
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = [CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE, "README.md"]
+    wanted = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN, TOKENIZER_FILE, "README.md"]
     try:
         return Path(snapshot_download(hub_id, allow_patterns=wanted))
     except Exception as error:  # of the network, of the hub, of its client: many kinds
@@ -133,36 +275,3 @@ def _download(hub_id: str) -> Path:
             f"model: expected a folder or a reachable hub id, got {hub_id}"
             f" ({type(error).__name__}); check the name and the connection"
         ) from error
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise FileError(
-            f"{file}: expected a weights file, got nothing; the model folder is incomplete, copy"
-            " it again"
-        )
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FileError(
-            f"{file}: expected a safetensors file, got a truncated or foreign one ({error}); copy"
-            " it again"
-        ) from error
-
-
-def _aliases(module: nn.Module) -> dict[str, str]:
-    """Map state-dict names that share a tensor with an earlier name to that name.
-
-    T5 keeps its word embedding under two names; a file holds it once.
-    """
-    first: dict[int, str] = {}
-    aliases = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if id(tensor) in first:
-            aliases[name] = first[id(tensor)]
-        else:
-            first[id(tensor)] = name
-    return aliases

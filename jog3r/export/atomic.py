@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +68,38 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _sync_folder(temporary)
         _replace_folder(temporary, target)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_files(folder: str | Path, *, obsolete: Sequence[str] = ()) -> Iterator[Path]:
+    """Make a temporary folder whose files move into `folder` when the block ends without an error.
+
+    Files of the same names are replaced, in the order of their names; all others stay.
+
+    Args:
+        folder: to create, or to add to; missing parents are created; a link is followed.
+        obsolete: patterns of names. Files in `folder` that match and were not written anew are
+            deleted at the end, such as the shards of a model that now fits into one file.
+
+    Raises:
+        InputError: a path that names nothing.
+        SaveError: anything the operating system refuses (disk full, no permission).
+    """
+    target = _resolved(folder)
+    with _reported(folder), _parents(target / "*"), _removed_on_failure(target / "files") as place:
+        place.mkdir()
+        yield place
+        made = sorted(place.iterdir())
+        for file in made:
+            _sync_file(file)
+        for file in made:
+            file.replace(target / file.name)
+        place.rmdir()
+        names = {file.name for file in made}
+        for old in {file for pattern in obsolete for file in target.glob(pattern)}:
+            if old.name not in names:
+                old.unlink()
+        _sync_folder(target)
 
 
 def _replace_folder(temporary: Path, target: Path) -> None:
@@ -149,6 +181,11 @@ def _removed_on_failure(target: Path) -> Iterator[Path]:
 
 def _temporary_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _sync_file(file: Path) -> None:
+    with file.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

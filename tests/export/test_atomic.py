@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jog3r import SaveError
-from jog3r.export.atomic import atomic_file, atomic_folder
+from jog3r.export.atomic import atomic_file, atomic_files, atomic_folder
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -170,6 +170,39 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
         fill_folder(target)
     assert len(calls) == 3
     assert names(tmp_path) == ["old.txt", "scene"]
+
+
+def fill_files(folder: Path, error: BaseException | None = None) -> None:
+    with atomic_files(folder, obsolete=("*.old",)) as place:
+        (place / "b.txt").write_text("new")
+        (place / "c.old").write_text("new")
+        assert not (folder / "c.old").exists()
+        if error is not None:
+            raise error
+
+
+def test_files_replace_those_of_their_names_and_what_is_obsolete(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    fill_files(folder)
+    assert names(folder) == ["b.txt", "c.old"]
+    for name in ("a.txt", "b.txt", "d.old"):
+        (folder / name).write_text("old")
+    (folder / "c.old").unlink()
+    fill_files(folder)
+    assert names(folder) == ["a.txt", "b.txt", "c.old"]
+    assert [(folder / name).read_text() for name in names(folder)] == ["old", "new", "new"]
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_full_disk_leaves_all_files_as_they_were(tmp_path: Path, existing: bool) -> None:
+    folder = tmp_path / "folder"
+    if existing:
+        folder.mkdir()
+        (folder / "b.txt").write_text("old")
+    with pytest.raises(SaveError, match=r"folder: expected to write it whole, got 'No space left"):
+        fill_files(folder, FULL)
+    assert names(tmp_path) == (["b.txt", "folder"] if existing else [])
+    assert not existing or (folder / "b.txt").read_text() == "old"
 
 
 LIMITED = """

@@ -1,0 +1,161 @@
+"""Safetensors files: one, or shards with an index; opened with errors that name what lies there."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from jog3r.errors import FileError
+
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+
+
+def locate(source: Path) -> list[Path]:
+    """Find the files that hold weights.
+
+    Args:
+        source: A safetensors file, an index, or a folder with `model.safetensors` or its index.
+
+    Raises:
+        FileError: There are none, the index is damaged, or a shard is missing or holds other
+            tensors than the index says.
+    """
+    if source.is_dir():
+        index = source / INDEX_FILE
+        source = index if index.exists() else source / WEIGHTS_FILE
+    if not source.is_file():
+        raise FileError(
+            f"{source}: expected a weights file, got nothing; the model folder is incomplete, copy"
+            " it again"
+        )
+    return _shards(source) if source.suffix == ".json" else [source]
+
+
+def _shards(index: Path) -> list[Path]:
+    """Read an index and check that the shards are what it says."""
+    by_file: dict[str, set[str]] = {}
+    for name, file in read_index(index).items():
+        by_file.setdefault(file, set()).add(name)
+    for file, names in by_file.items():
+        found = set(shapes([index.parent / file]))
+        if found != names:
+            missing, extra = sorted(names - found), sorted(found - names)
+            raise FileError(
+                f"{index.parent / file}: expected the {len(names)} tensors that {index.name}"
+                f" places there, got {len(missing)} missing {missing[:3]} and {len(extra)} unknown"
+                f" {extra[:3]}; copy the model folder again"
+            )
+    return [index.parent / file for file in sorted(by_file)]
+
+
+def read_index(index: Path) -> dict[str, str]:
+    """Read which file each tensor lies in, and check that these files are there.
+
+    Raises:
+        FileError: No such index, a damaged one, or a missing file.
+    """
+    places: dict[str, str] = {}
+    try:
+        places = json.loads(index.read_text("utf-8"))["weight_map"]
+        # Shards lie beside their index; a path could lead anywhere.
+        good = bool(places) and all(Path(file).name == file for file in places.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        what = "something else"
+        if index.is_file():
+            what = (recognised(index) or (what, ""))[0].replace("text (JSON)", "other JSON")
+        raise FileError(
+            f"{index}: expected an index of shards with a weight_map from tensors to file names,"
+            f" got {what}; copy the model folder again"
+        )
+    missing = sorted({file for file in places.values() if not (index.parent / file).is_file()})
+    if missing:
+        raise FileError(
+            f"{index}: expected {len(set(places.values()))} shards beside it, got {len(missing)}"
+            f" missing {missing[:3]}; copy the model folder again"
+        )
+    return places
+
+
+def shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """Read names and shapes of the tensors; no values are read.
+
+    Raises:
+        FileError: A file that is truncated or not safetensors.
+    """
+    found = {}
+    for file in files:
+        with _opened(file) as content:
+            for name in content.keys():  # noqa: SIM118  it is no dictionary
+                found[name] = tuple(content.get_slice(name).get_shape())
+    return found
+
+
+def tensors(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
+    """Give names and tensors one by one; the memory of each is let go with it.
+
+    Raises:
+        FileError: A file that is truncated or not safetensors.
+    """
+    for file in files:
+        for name in shapes([file]):
+            # Opened for each: what was read of an open file stays in memory until it is closed.
+            with _opened(file) as content:
+                tensor = content.get_tensor(name)
+            yield name, tensor
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "pt") as content:
+            yield content
+    except (SafetensorError, OSError, ValueError) as error:
+        fail_on_foreign(file, "a safetensors file", error)
+
+
+def fail_on_foreign(file: Path, wanted: str, error: Exception) -> NoReturn:
+    """Say what a file is that could not be read as what it should be.
+
+    Args:
+        file: It exists.
+        wanted: What was expected, such as "a safetensors file".
+        error: What the reader made of it.
+
+    Raises:
+        FileError: Always.
+    """
+    what, to_do = recognised(file) or ("a truncated or foreign one", "copy it again")
+    if what.startswith("a truncated"):
+        reason = str(error).partition("\n")[0]
+        what += f" of {file.stat().st_size} bytes ({reason})"
+    raise FileError(f"{file}: expected {wanted}, got {what}; {to_do}") from error
+
+
+def recognised(file: Path) -> tuple[str, str] | None:
+    """Recognise what often lies in the place of weights: say what it is, and what to do."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:
+        return f"one that cannot be read ({error.strerror})", "check its permissions"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "an empty file", "copy it again"
+    if head[4:9] == bytes(4) + b"{":  # a safetensors header behind its length
+        return None
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer in its place", "run `git lfs pull`, or download the file itself"
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
+        return "a web page saved under its name", "download the file itself, not its page"
+    if start.startswith((b"{", b"[")):
+        return "text (JSON)", "download the weights themselves"
+    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5"):
+        return "a Python pickle, as torch.save writes it", "turn it into a folder: jog3r convert"
+    return None

@@ -243,7 +243,7 @@ class DUSt3R(PairBranches):
         return self.enc_norm(x_NSD)
 
     def _embed(self, images: Tensor, part: Part) -> Tensor:
-        images = images[part.index]
+        images = images[part.views]
         return self.patch_embed(images.transpose(2, 3) if part.transposed else images)
 
     def _pointmaps(
@@ -267,7 +267,7 @@ class DUSt3R(PairBranches):
         maps = []
         parts = layout.parts()
         for part in parts:
-            tokens = [kept[hook][part.index] for hook in self.hooks]
+            tokens = [kept[hook][part.views] for hook in self.hooks]
             if isinstance(head, DPTHead):
                 found = head(tokens, part.grid, chunk=chunk)
             else:

@@ -21,12 +21,12 @@ class Part(NamedTuple):
     """The views of a batch that share an orientation.
 
     Attributes:
-        index: which views.
+        views: which ones.
         grid: rows and columns of their upright tokens.
         transposed: whether they are stored transposed.
     """
 
-    index: slice | Tensor
+    views: slice | Tensor
     grid: tuple[int, int]
     transposed: bool
 
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
         h, w = self.grid
         portrait, landscape = self.portrait.nonzero()[:, 0], (~self.portrait).nonzero()[:, 0]
         both = Part(landscape, (h, w), False), Part(portrait, (w, h), True)
-        return [part for part in both if part.index.numel()]
+        return [part for part, views in zip(both, (landscape, portrait), strict=True) if len(views)]
 
     def rotation(self, head_channels: int, base: float, device: torch.device) -> Rotation:
         """Tabulate the rotary positions of all tokens."""
@@ -67,7 +67,7 @@ def together(parts: Sequence[Part], values: Sequence[Tensor]) -> Tensor:
     """Put what was worked out part by part back into the order of the batch."""
     if len(values) == 1:
         return values[0]
-    order = torch.cat([part.index for part in parts if isinstance(part.index, Tensor)])
+    order = torch.cat([part.views for part in parts if isinstance(part.views, Tensor)])
     return torch.cat([*values])[order.argsort()]
 
 

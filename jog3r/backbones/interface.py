@@ -121,7 +121,14 @@ class BackboneConfig(Protocol):
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A video diffusion transformer whose blocks can be tapped and which can be left early."""
+    """A video diffusion transformer whose blocks can be tapped and which can be left early.
+
+    Attributes:
+        gradient_checkpointing: Whether blocks are computed again in the backward pass, which saves
+            what they would have to keep.
+    """
+
+    gradient_checkpointing: bool
 
     @property
     def config(self) -> BackboneConfig:
@@ -130,6 +137,10 @@ class Backbone(Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Give its parameters, as every module of torch does."""
+        ...
+
+    def null_text(self, batch: int) -> Float[Tensor, "b l e"]:
+        """Give the stored features that stand for "no text"."""
         ...
 
     def __call__(

@@ -8,7 +8,11 @@ from jog3r.backbones.interface import Backbone
 from jog3r.config import from_plain
 from jog3r.errors import InputError
 
-BACKBONES: dict[str, str] = {"stdit": "jog3r.backbones.stdit:STDiT"}
+BACKBONES: dict[str, str] = {
+    "stdit": "jog3r.backbones.stdit:STDiT",
+    "stdit2": "jog3r.backbones.stdit2:STDiT2",
+    "stdit3": "jog3r.backbones.stdit3:STDiT3",
+}
 """Name -> "module:class"; the module is imported when the backbone is first asked for."""
 
 

@@ -1,0 +1,60 @@
+"""Rotary position along time: pairs of channels turn by an angle that grows with the frame.
+
+Source: RoFormer (Su et al. 2021), section 3.2; the pairing of neighbouring channels and the saved
+`freqs` are those of the public Open-Sora checkpoints.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+THETA = 10_000.0
+
+
+class Rotation(NamedTuple):
+    """Cosine and sine of each frame's angles, one angle per pair of channels.
+
+    Attributes:
+        cos: `(T, d/2)`.
+        sin: `(T, d/2)`.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+
+class RotaryTime(nn.Module):
+    """Keeps the frequencies, which are part of the checkpoint."""
+
+    freqs: Tensor
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        exponent = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
+        self.register_buffer("freqs", 1.0 / THETA**exponent)
+
+    def forward(self, T: int) -> Rotation:
+        """Give the rotation of T frames."""
+        frame = torch.arange(T, device=self.freqs.device, dtype=torch.float32)
+        angles = frame[:, None] * self.freqs.float()
+        return Rotation(angles.cos(), angles.sin())
+
+
+def rotate(x: Float[Tensor, "*n t d"], rotation: Rotation) -> Float[Tensor, "*n t d"]:
+    """Turn the pairs (0, 1), (2, 3), ... of channels of every frame.
+
+    Args:
+        x: Queries or keys.
+        rotation: Of as many frames.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> rotate(x, RotaryTime(2)(2))
+        tensor([[1.0000, 0.0000],
+                [0.5403, 0.8415]])
+    """
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = rotation
+    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)

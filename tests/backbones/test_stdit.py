@@ -1,13 +1,10 @@
 import dataclasses
 import json
-from pathlib import Path
-from typing import Any
 
 import jaxtyping
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from jog3r.backbones.interface import VideoFormat
 from jog3r.backbones.registry import BACKBONES, build_backbone
@@ -45,104 +42,6 @@ def inputs(
     text = torch.randn(batch, 5, 8, generator=generator)
     mask = torch.arange(5) < torch.tensor([[2], [5], [1]])[:batch]
     return latents, timestep, text, mask
-
-
-@pytest.fixture
-def reference(shared: Path) -> tuple[STDiT, dict[str, Tensor]]:
-    config = json.loads((shared / "parity/stdit/meta.json").read_text("utf-8"))["config"]
-    model = STDiT.Config(
-        in_channels=config["in_channels"],
-        patch_size=tuple(config["patch_size"]),
-        hidden_size=config["hidden_size"],
-        depth=config["depth"],
-        num_heads=config["num_heads"],
-        mlp_ratio=config["mlp_ratio"],
-        caption_channels=config["caption_channels"],
-        max_text_tokens=config["model_max_length"],
-        learn_sigma=config["pred_sigma"],
-        input_size=tuple(config["input_size"]),
-        space_scale=config["space_scale"],
-        time_scale=config["time_scale"],
-    ).build()
-    weights = load_file(shared / "parity/stdit/weights.safetensors")
-    # The tables that we compute are the stored ones, to the last bit.
-    assert torch.equal(model.pos_embed, weights["pos_embed"])
-    assert torch.equal(model.pos_embed_temporal, weights["pos_embed_temporal"])
-    model.load_state_dict(weights, strict=True)
-    return model, load_file(shared / "parity/stdit/io.safetensors")
-
-
-TOLERANCE: dict[str, Any] = {"atol": 1e-5, "rtol": 1e-5}
-
-
-class TestParity:
-    @pytest.mark.parity
-    @pytest.mark.parametrize("trained", [True, False])
-    def test_every_stored_tensor_with_mask(
-        self, reference: tuple[STDiT, dict[str, Tensor]], trained: bool
-    ) -> None:
-        model, io = reference
-        seen: dict[str, Tensor] = {}
-
-        def record(name: str, module: nn.Module) -> None:
-            def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-                seen[name] = output
-
-            module.register_forward_hook(hook)
-
-        record("x_embedder", model.x_embedder)
-        record("t_block", model.t_block)
-        record("y_embedder", model.y_embedder)
-        for index, block in enumerate(model.blocks):
-            # The attentions have two entrances each; their last layer has one.
-            record(f"blocks.{index}.attn", block.attn.proj)  # type: ignore[union-attr, arg-type]
-            record(f"blocks.{index}.attn_temp", block.attn_temp.proj)  # type: ignore[union-attr, arg-type]
-            record(f"blocks.{index}", block)
-        record("final_layer", model.final_layer.linear)
-
-        latents = io["a.x"].clone().requires_grad_(trained)
-        mask = io["a.mask"].bool()
-        with torch.set_grad_enabled(trained):
-            out = model(latents, io["a.timestep"], io["a.y"][:, 0], mask, taps=(1, 2))
-        assert out.prediction is not None
-        torch.testing.assert_close(out.prediction, io["a.out"], **TOLERANCE)
-        for name, tokens in seen.items():
-            got = tokens
-            if name.endswith("attn_temp"):  # stored as (B S, T, D)
-                got = tokens.permute(1, 2, 0, 3).flatten(0, 1)
-            elif name.endswith("attn"):  # stored as (B T, S, D)
-                got = tokens.transpose(0, 1).flatten(0, 1)
-            elif tokens.ndim == 4:  # stored as (B, T S, D)
-                got = tokens.transpose(0, 1).flatten(1, 2)
-            expected = io[f"a.{name}"].reshape(got.shape)
-            torch.testing.assert_close(got, expected, **TOLERANCE)
-        for tap in (1, 2):
-            got = out.taps[tap].flatten(1, 2)
-            torch.testing.assert_close(got, io[f"a.blocks.{tap - 1}"], **TOLERANCE)
-        stored = {k.removeprefix("a.") for k in io if k.startswith("a.")}
-        outside = {"x", "timestep", "y", "mask", "out", "loss", "grad_x"}
-        assert set(seen) == stored - outside
-
-    @pytest.mark.parity
-    def test_without_mask(self, reference: tuple[STDiT, dict[str, Tensor]]) -> None:
-        model, io = reference
-        out = model(io["a.x"], io["a.timestep"], io["a.y"][:, 0])
-        torch.testing.assert_close(out.prediction, io["b.out"], **TOLERANCE)
-
-    @pytest.mark.parity
-    @pytest.mark.parametrize("checkpointing", [True, False])
-    def test_gradient(
-        self, reference: tuple[STDiT, dict[str, Tensor]], checkpointing: bool
-    ) -> None:
-        model, io = reference
-        model.gradient_checkpointing = checkpointing
-        latents = io["a.x"].clone().requires_grad_()
-        out = model(latents, io["a.timestep"], io["a.y"][:, 0], io["a.mask"].bool())
-        assert out.prediction is not None
-        loss = out.prediction.square().mean()
-        loss.backward()
-        torch.testing.assert_close(loss, io["a.loss"], **TOLERANCE)
-        torch.testing.assert_close(latents.grad, io["a.grad_x"], atol=1e-8, rtol=1e-4)
 
 
 def test_full_size_has_the_names_of_the_public_checkpoint() -> None:

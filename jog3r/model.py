@@ -197,6 +197,15 @@ class JOG3R(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def stitched(self) -> StitchedModel:
+        """The network, where it is a backbone, with or without a pointmap head.
+
+        Raises:
+            MissingPartError: There is none.
+        """
+        return self.network
+
+    @property
     def token_grid(self) -> tuple[int, int]:
         """Token rows and columns of a frame."""
         patch = self.network.config.patch

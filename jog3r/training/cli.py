@@ -143,7 +143,11 @@ def _our_error(error: BaseException | None) -> Jog3rError | None:
 def _in_one_line(error: Exception) -> str:
     """Take from jsonargparse's report the line that tells the key and what is wrong with it."""
     text = " ".join(str(error).split())
-    # The class of a model is one of two possibilities to it, and it reports on both at length.
+    # The class of a model is one of two possibilities to it, and it reports on both at length; it
+    # does the same with a part of the model, which may be one of several or missing.
     told = r"Problem with given class_path '(\S+)': (.+?) - Expected a <class 'NoneType'>"
     found = re.search(told, text)
-    return text.rstrip(".") if found is None else f"{found[1]}: {found[2]}"
+    if found is None:
+        return text.rstrip(".")
+    nested = r'Parser key "(\S+)": Does not validate .*?Problem with given class_path \S+: (.+)'
+    return f"{found[1]}: " + re.sub(nested, r"\1: \2", found[2])

@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
+from torch.optim import AdamW, Optimizer
 
-from jog3r.codecs.text import word_tokenizer
+from jog3r.codecs.text import TextEncoder, word_tokenizer
 from jog3r.data.world.captions import vocabulary
-from jog3r.diffusion.prediction import generation_target
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import InputError
 from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.losses.generation import generation_loss
 from jog3r.losses.pointmap_regression import pointmap_regression
 from jog3r.model import JOG3R
+from jog3r.routes.prompts import with_null_text
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
+from jog3r.training.trained_parts import TrainedParts
 
 
 class JointTraining(pl.LightningModule):
@@ -31,14 +33,20 @@ class JointTraining(pl.LightningModule):
 
     Args:
         model: Architecture of everything.
-        start: Folder with weights to begin with: an autoencoder, or a whole model to go on from.
+        start: Folder with weights to begin with: an autoencoder, a whole model to go on from, or a
+            converted checkpoint; null for fresh weights, with which only a model can begin whose
+            latents are precomputed.
+        trained: What trains; null for everything but the autoencoder.
+        optimiser: Muon on the inner matrices, or AdamW on everything.
+        gradient_checkpointing: Compute the backbone's blocks again in the backward pass instead of
+            keeping what they computed: less memory, more time.
         rec_weight: lambda.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
         timestep_power: L_gen draws t = steps * u^power, u uniform in [0, 1). Above 1 little noise,
             where surfaces and edges are made, comes more often.
         max_depth: Points farther than this [m] are not supervised.
-        learning_rate: Peak of Muon's rate.
+        learning_rate: Peak of the optimiser's rate.
         warmup_steps: Steps of linear rise.
         decay_steps: Step at which a half cosine reaches zero; null keeps the rate.
         weight_decay: Of the optimiser.
@@ -46,7 +54,7 @@ class JointTraining(pl.LightningModule):
 
     Raises:
         FileError: Nothing to start from.
-        InputError: A timestep_power that is not above 0.
+        InputError: A timestep_power that is not above 0, or parts to train that the model lacks.
 
     Source: JOG3R section 3.
     """
@@ -54,8 +62,11 @@ class JointTraining(pl.LightningModule):
     def __init__(
         self,
         model: JOG3R.Config,
-        start: str,
+        start: str | None,
         *,
+        trained: TrainedParts | None = None,
+        optimiser: Literal["muon", "adamw"] = "muon",
+        gradient_checkpointing: bool = False,
         rec_weight: float = 1.0,
         pairs_per_clip: int = 4,
         prompt_dropout: float = 0.1,
@@ -70,9 +81,13 @@ class JointTraining(pl.LightningModule):
         super().__init__()
         if not timestep_power > 0.0:
             raise InputError(f"timestep_power: expected a number above 0, got {timestep_power}")
-        self.model = JOG3R(model, word_tokenizer(vocabulary()))
-        load_start(self.model, start)
-        self.model.autoencoder.requires_grad_(False)
+        words = isinstance(model.text_encoder, TextEncoder.Config)
+        self.model = JOG3R(model, word_tokenizer(vocabulary()) if words else None)
+        if start is not None:
+            load_start(self.model, start)
+        (trained or TrainedParts()).apply(self.model)
+        self.model.stitched.backbone.gradient_checkpointing = gradient_checkpointing
+        self.optimiser = optimiser
         self.rec_weight, self.pairs_per_clip = rec_weight, pairs_per_clip
         self.prompt_dropout, self.max_depth = prompt_dropout, max_depth
         self.timestep_power = timestep_power
@@ -86,7 +101,7 @@ class JointTraining(pl.LightningModule):
         loss, parts = self.losses(batch, torch.Generator().manual_seed(seed))
         gen = {"train/gen": parts.pop("gen"), "train/loss": loss}
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
-        self.log_dict(gen | {"train/frames": float(batch["video"].shape[1])}, prog_bar=True)
+        self.log_dict(gen | {"train/frames": float(batch["depth"].shape[1])}, prog_bar=True)
         return loss
 
     def losses(
@@ -101,10 +116,9 @@ class JointTraining(pl.LightningModule):
         Returns:
             The loss; `gen`, and for clips of two frames or more `rec`, `distance`, `confidence`.
         """
-        with torch.no_grad():
-            latents = self.model.autoencoder.encode(batch["video"])
-        drawn = self._draw(latents, batch["caption"], generator)
-        prediction, tokens = self._predict(latents, drawn)
+        latents = self._latents(batch)
+        drawn = self._draw(latents, generator)
+        prediction, tokens = self._predict(latents, drawn, batch)
         gen = self._generation_loss(latents, drawn, prediction)
         if tokens is None:
             return gen, {"gen": gen.detach()}
@@ -129,7 +143,7 @@ class JointTraining(pl.LightningModule):
             partners: The frames f, `(B, P)`.
             batch: The true depth and cameras.
         """
-        predicted = self.model.network.pointmaps(tokens, partners, self.model.token_grid)
+        predicted = self.model.stitched.pointmaps(tokens, partners, self.model.token_grid)
         depth = batch["depth"]
         # The world of a clip is its first camera, so world points are what both branches predict.
         points = pointmap_from_depth(depth, batch["K"], batch["world_from_camera"])
@@ -153,56 +167,67 @@ class JointTraining(pl.LightningModule):
         loss, parts = self.losses(batch, torch.Generator().manual_seed(batch_idx))
         self.log_dict(
             {"val/loss": loss, **{f"val/{name}": value for name, value in parts.items()}},
-            batch_size=len(batch["video"]),
+            batch_size=len(batch["caption"]),
         )
 
     def configure_optimizers(self) -> Any:
-        """Give Muon with warm-up on everything that trains."""
-        optimiser = muon(
-            self.model.network,
-            self.model.text_encoder.parameters(),
-            self.learning_rate,
-            weight_decay=self.weight_decay,
-        )
+        """Give Muon or AdamW with warm-up on everything that trains."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.optimiser == "muon":
+            network = self.model.stitched
+            inside = {id(parameter) for parameter in network.parameters()}
+            others = [p for p in self.model.parameters() if id(p) not in inside]
+            optimiser: Optimizer = muon(network, others, rate, weight_decay=decay)
+        else:
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            optimiser = AdamW(trained, lr=rate, weight_decay=decay)
         return with_warmup(optimiser, warmup=self.warmup_steps, decay=self.decay_steps)
 
-    def _draw(
-        self, latents: Tensor, captions: Sequence[str], generator: torch.Generator
-    ) -> "_Draws":
+    @torch.no_grad()
+    def _latents(self, batch: dict[str, Any]) -> Tensor:
+        if "latents" in batch:
+            return batch["latents"]
+        return self.model.autoencoder.encode(batch["video"])
+
+    def _text(
+        self, batch: dict[str, Any], kept: Sequence[bool], *, empty: int
+    ) -> tuple[Tensor, Tensor]:
+        """Give the features of the captions that are kept, and of `empty` more empty prompts."""
+        if "text" in batch:
+            null = self.model.stitched.backbone.null_text(1)[0]
+            return with_null_text(batch["text"], batch["text_mask"], kept, null, extra=empty)
+        prompts = [text if keep else "" for text, keep in zip(batch["caption"], kept, strict=True)]
+        return self.model.text_encoder([*prompts, *[""] * empty])
+
+    def _draw(self, latents: Tensor, generator: torch.Generator) -> "_Draws":
         """Draw what is random in a step. A change of order here changes every later training."""
         clips, device = len(latents), latents.device
         noise = self.model.schedule.draw_noise((2, *latents.shape), generator).to(device)
         uniform = [torch.rand(clips, generator=generator).to(device) for _ in range(3)]
-        kept = (uniform[2] >= self.prompt_dropout).tolist()
         return _Draws(
             noise=noise,
-            t_gen=(uniform[0] ** self.timestep_power * self.model.schedule.steps).long(),
+            t_gen=self.model.schedule.draw_timesteps(uniform[0] ** self.timestep_power),
             t_rec=(uniform[1] * (RECONSTRUCTION_MAX + 1)).long(),
-            prompts=[text if keep else "" for text, keep in zip(captions, kept, strict=True)],
+            kept=(uniform[2] >= self.prompt_dropout).tolist(),
         )
 
-    def _predict(self, latents: Tensor, drawn: "_Draws") -> tuple[Tensor, Tensor | None]:
+    def _predict(
+        self, latents: Tensor, drawn: "_Draws", batch: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
         """Run both halves in one call; clips of a single frame have no pairs and no second half."""
-        schedule, network = self.model.schedule, self.model.network
+        schedule, network = self.model.schedule, self.model.stitched
         noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
         clips, _, frames = latents.shape[:3]
         if frames == 1:
-            text, mask = self.model.text_encoder(drawn.prompts)
+            text, mask = self._text(batch, drawn.kept, empty=0)
             return network(noisy, drawn.t_gen.float(), text, mask).prediction, None
-        text, mask = self.model.text_encoder([*drawn.prompts, *[""] * clips])
+        text, mask = self._text(batch, drawn.kept, empty=clips)
         both = torch.cat([noisy, schedule.add_noise(latents, drawn.noise[1], drawn.t_rec)])
         times = torch.cat([drawn.t_gen, drawn.t_rec]).float()
         return network.joint(both, times, text, mask, reconstructed=clips)
 
     def _generation_loss(self, latents: Tensor, drawn: "_Draws", prediction: Tensor) -> Tensor:
-        signal, level = self.model.schedule.levels(drawn.t_gen)
-        target = generation_target(
-            latents,
-            drawn.noise[0],
-            signal_level=signal,
-            noise_level=level,
-            prediction_type=self.model.schedule.prediction_type,
-        )
+        target = self.model.schedule.target(latents, drawn.noise[0], drawn.t_gen)
         return generation_loss(prediction, target)
 
 
@@ -214,13 +239,13 @@ class _Draws:
         noise: `(2, B, C, T, h, w)`, of generation and of reconstruction.
         t_gen: Timesteps of generation, over the whole range.
         t_rec: Timesteps of reconstruction, in the low-noise range.
-        prompts: Captions, some of them dropped.
+        kept: Which captions are not dropped.
     """
 
     noise: Tensor
     t_gen: Tensor
     t_rec: Tensor
-    prompts: list[str]
+    kept: list[bool]
 
 
 def sample_partners(clips: int, frames: int, pairs: int, *, generator: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ def muon(
     """Give an optimiser that orthogonalises the updates of a transformer's inner matrices.
 
     The linear layers of `network` get Muon's updates, scaled to the size of AdamW's; its output
-    layers, embeddings, biases and `others` get AdamW at half the rate.
+    layers, embeddings, biases and `others` get AdamW at half the rate. What is frozen stays out.
 
     Args:
         network: A `StitchedModel`.
@@ -27,12 +27,13 @@ def muon(
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025, arXiv 2502.16982 (scale of the updates).
     """
-    inner, rest = [], list(others)
+    inner, rest = [], [parameter for parameter in others if parameter.requires_grad]
     for name, parameter in network.named_parameters():
         owner = network.get_submodule(name.rpartition(".")[0])
         outputs = "final_layer" in name or name.startswith("head_")
         matrix = isinstance(owner, nn.Linear) and parameter.ndim == 2 and not outputs
-        (inner if matrix else rest).append(parameter)
+        if parameter.requires_grad:
+            (inner if matrix else rest).append(parameter)
     return Muon(
         [
             {"params": inner, "use_fallback": False},

@@ -1,16 +1,15 @@
 """The controlled world as a stream of training batches, rendered on the fly."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from jog3r.data.world import HELD_OUT, World, WorldClip, WorldConfig
 from jog3r.data.world.scene import SceneConfig
 from jog3r.errors import InputError
+from jog3r.training.streams import BatchStream, StreamDataModule
 
 # A stream owns 2^32 seeds, a batch of it 4096 consecutive ones, more than it has clips. So the
 # streams below this number stay clear of the held-out seeds.
@@ -38,19 +37,15 @@ def collate(clips: list[WorldClip]) -> dict[str, Any]:
     }
 
 
-class WorldBatches(IterableDataset[dict[str, Any]]):
-    """An endless stream of batches.
-
-    Batch i depends on the seed and i alone, whatever the number of workers and processes.
+class WorldBatches(BatchStream):
+    """An endless stream of batches, each depending on the seed and its index alone.
 
     Args:
         world: Where clips come from.
         seed: Which stream, from 0 to 255.
         frames_per_batch: Frames in a batch: clips of T frames come frames_per_batch / T at a time.
         clip_lengths: Length T -> share of the batches.
-        first: Index of the first batch, for resuming.
-        rank: Which process this is.
-        world_size: How many processes share the stream.
+        place: See `BatchStream`.
     """
 
     def __init__(
@@ -60,22 +55,11 @@ class WorldBatches(IterableDataset[dict[str, Any]]):
         seed: int,
         frames_per_batch: int,
         clip_lengths: dict[int, float],
-        first: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
+        **place: int,
     ) -> None:
-        self.world, self.seed, self.first = world, seed, first
-        self.rank, self.world_size = rank, world_size
+        super().__init__(**place)
+        self.world, self.seed = world, seed
         self.frames_per_batch, self.clip_lengths = frames_per_batch, clip_lengths
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield this worker's batches in order."""
-        worker = get_worker_info()
-        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        index = self.first + number
-        while True:
-            yield self.batch(index * self.world_size + self.rank)
-            index += count
 
     def batch(self, index: int) -> dict[str, Any]:
         """Render the index-th batch of the whole stream."""
@@ -88,7 +72,7 @@ class WorldBatches(IterableDataset[dict[str, Any]]):
         return collate([self.world.clip(seed, length, vary_caption=True) for seed in seeds])
 
 
-class WorldDataModule(pl.LightningDataModule):
+class WorldDataModule(StreamDataModule):
     """Training and validation clips of the controlled world.
 
     Args:
@@ -137,21 +121,17 @@ class WorldDataModule(pl.LightningDataModule):
         self.seed, self.workers = seed, workers
         self.frames_per_batch, self.clip_lengths = frames_per_batch, lengths
         self.validation_clips, self.validation_frames = validation_clips, validation_frames
-        self.batches_done = 0
 
     def train_dataloader(self) -> DataLoader:
         """Give the batches that follow those already used."""
         # Compiles the caster before the workers fork, so that they inherit it.
         self.world.clip(HELD_OUT, 1)
-        trainer = self.trainer
         stream = WorldBatches(
             self.world,
             seed=self.seed,
             frames_per_batch=self.frames_per_batch,
             clip_lengths=self.clip_lengths,
-            first=self.batches_done,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            **self.place_in_stream(),
         )
         return DataLoader(
             stream,
@@ -167,20 +147,6 @@ class WorldDataModule(pl.LightningDataModule):
         clips = [self.world.clip(seed, self.validation_frames) for seed in seeds]
         # A list is all that a loader needs of a Dataset.
         return DataLoader(clips, batch_size=4, collate_fn=collate)  # type: ignore[arg-type]
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Count what training has used, so that a resumed run goes on with the next batch."""
-        if self.trainer and self.trainer.training:
-            self.batches_done += 1
-        return batch
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give what a checkpoint keeps: how many batches are done."""
-        return {"batches_done": self.batches_done}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the last batch."""
-        self.batches_done = int(state_dict["batches_done"])
 
 
 def _one_thread(_: int) -> None:

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -42,14 +44,17 @@ def test_it_counts_steps() -> None:
 def test_every_parameter_trains_once_and_only_inner_matrices_are_orthogonalised(
     tiny_model: JOG3R,
 ) -> None:
-    network, text = tiny_model.network, tiny_model.text_encoder
+    model = copy.deepcopy(tiny_model).requires_grad_(True)
+    network, text = model.stitched, model.text_encoder
+    frozen = network.get_submodule("backbone.blocks.0").requires_grad_(False)
     inner, rest = muon(network, text.parameters(), 2.0, weight_decay=0.3).param_groups
     trained = [id(p) for p in [*inner["params"], *rest["params"]]]
     assert len(set(trained)) == len(trained)
-    assert set(trained) == {id(p) for module in (network, text) for p in module.parameters()}
+    every = {id(p) for module in (network, text) for p in module.parameters()}
+    assert set(trained) == every - {id(p) for p in frozen.parameters()}
     names = {id(p): name for name, p in network.named_parameters()}
     chosen = {names[id(p)] for p in inner["params"]}
-    assert {"backbone.blocks.0.attn.qkv.weight", "decoder.dec_blocks2.0.mlp.fc1.weight"} <= chosen
+    assert {"backbone.blocks.1.attn.qkv.weight", "decoder.dec_blocks2.0.mlp.fc1.weight"} <= chosen
     apart = ("bias", "table", "x_embedder", "final_layer", "head_")
     assert not [name for name in chosen if any(part in name for part in apart)]
     assert (inner["lr"], rest["lr"], inner["weight_decay"]) == (2.0, 1.0, 0.3)

@@ -61,11 +61,11 @@ class TestJointLosses:
     ) -> None:
         batch = batches(world).batch(0)
         latents = joint.model.autoencoder.encode(batch["video"])
-        _, tokens = joint._predict(latents, joint._draw(latents, batch["caption"], generator))
+        _, tokens = joint._predict(latents, joint._draw(latents, generator), batch)
         assert tokens is not None
         loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
         loss.backward()
-        tap = joint.model.config.network.tap
+        tap = joint.model.stitched.tap
         blocks = joint.model.network.get_submodule("backbone.blocks")
         trained = [
             any(p.grad is not None and p.grad.any() for p in block.parameters())
@@ -312,7 +312,7 @@ class TestRecipe:
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_no_folder_to_start_from(self, tmp_path: Path) -> None:
         words = ["--stage", "joint", "--model.init_args.start", str(tmp_path / "nothing")]
-        with pytest.raises(FileError, match=r"start: expected autoencoder\.safetensors or model"):
+        with pytest.raises(FileError, match=r"start: expected autoencoder\.safetensors or a mo"):
             main(["--config", str(RECIPE), *words])
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")

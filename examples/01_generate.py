@@ -49,8 +49,8 @@ def main() -> None:
     print("largest difference, alone against in a batch:", int(difference.abs().max()), "of 255")
 
     # A callback sees the latents after each step, and may return changed ones.
-    def report(step: int, timestep: int, latents: torch.Tensor) -> None:
-        print(f"  step {step}, timestep {timestep}, spread of the latents {latents.std():.2f}")
+    def report(step: int, timestep: float, latents: torch.Tensor) -> None:
+        print(f"  step {step}, timestep {timestep:g}, spread of the latents {latents.std():.2f}")
 
     options = {"num_inference_steps": steps, "num_frames": frames, "progress": False}
     model.generate(prompt, seed=2, callback=report, **options)

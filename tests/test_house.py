@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "conditions": {"config", "geometry"},
     "codecs": {"config", "geometry"},
     "diffusion": {"config"},
-    "losses": {"geometry"},
+    "losses": {"geometry", "diffusion"},
     "result_checks": {"geometry"},
     "results": {"result_checks"},
     "export": {"results"},
@@ -58,7 +58,7 @@ HEAVY = {"open3d", "trimesh", "diffusers", "transformers", "pycolmap", "matplotl
 WRAPPERS: dict[str, set[str]] = {
     "jog3r/codecs/autoencoder.py": {"diffusers"},
     "jog3r/codecs/text.py": {"transformers"},
-    "jog3r/diffusion/schedule.py": {"diffusers"},
+    "jog3r/diffusion/samplers.py": {"diffusers"},
     "jog3r/export/glb.py": {"trimesh"},
     "jog3r/export/mp4.py": {"av"},
     "jog3r/export/overview.py": {"matplotlib"},

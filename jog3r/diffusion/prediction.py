@@ -39,6 +39,38 @@ def generation_target(
     if prediction_type == "v_prediction":
         signal, level = (a[:, None, None, None, None] for a in (signal_level, noise_level))
         return signal * noise - level * clean
-    raise InputError(
+    raise _unknown(prediction_type)
+
+
+def clean_estimate(
+    prediction: Float[Tensor, "b c t h w"],
+    noisy: Float[Tensor, "b c t h w"],
+    *,
+    signal_level: Float[Tensor, " b"],
+    noise_level: Float[Tensor, " b"],
+    prediction_type: PredictionType,
+) -> Float[Tensor, "b c t h w"]:
+    """Compute the clean latents that a prediction stands for.
+
+    Args:
+        prediction: of the backbone.
+        noisy: latents that it was made from.
+        signal_level: as in `generation_target`.
+        noise_level: likewise.
+        prediction_type: likewise.
+
+    Raises:
+        InputError: an unknown prediction type.
+    """
+    signal, level = (a[:, None, None, None, None] for a in (signal_level, noise_level))
+    if prediction_type == "epsilon":
+        return (noisy - level * prediction) / signal
+    if prediction_type == "v_prediction":
+        return signal * noisy - level * prediction
+    raise _unknown(prediction_type)
+
+
+def _unknown(prediction_type: str) -> InputError:
+    return InputError(
         f"prediction_type: expected 'epsilon' or 'v_prediction', got {prediction_type!r}"
     )

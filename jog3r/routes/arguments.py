@@ -12,7 +12,7 @@ from torch import Tensor
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics
 
-Callback: TypeAlias = Callable[[int, int, Tensor], Tensor | None]
+Callback: TypeAlias = Callable[[int, float, Tensor], Tensor | None]
 """Called after every sampling step with its index, its timestep and the latents."""
 
 REFINEMENTS = ("photometric", None)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from jog3r.backbones.interface import VideoFormat
+from jog3r.diffusion.guidance import guide
+from jog3r.diffusion.noise import seeded
 from jog3r.errors import InputError
 from jog3r.routes.arguments import SamplingOptions
 
@@ -63,25 +66,22 @@ def sample_latents(
     for text in dict.fromkeys(texts):
         model.text_encoder.check_prompt(text)
     features = model.text_encoder(texts)
-    latents = initial_noise(model, seeds, options.frames)
+    generators = seeded(seeds)
+    latents = initial_noise(model, generators, options.frames)
     tokens = None
-    scheduler = model.schedule.sampler(options.steps)
-    timesteps = scheduler.timesteps.tolist()
+    sampler = model.schedule.sampler(options.steps, video_format(model, len(prompts), options))
     for index, timestep in enumerate(
-        tqdm(timesteps, desc="sampling", disable=not options.progress)
+        tqdm(sampler.timesteps, desc="sampling", disable=not options.progress)
     ):
         batch = torch.cat([latents, latents]) if guided else latents
-        times = torch.full((len(batch),), float(timestep), device=model.device)
-        if tapped and index == len(timesteps) - 1:
+        times = torch.full((len(batch),), timestep, device=model.device)
+        if tapped and index == len(sampler.timesteps) - 1:
             prediction, tokens = _tapped(model, batch, times, texts, features, count=len(latents))
         else:
             prediction = model.network(batch, times, *features).prediction
-        # Some backbones predict a variance behind the mean.
-        prediction = prediction[:, : latents.shape[1]]
         if guided:
-            without, with_prompt = prediction.chunk(2)
-            prediction = without + options.guidance_scale * (with_prompt - without)
-        latents = scheduler.step(prediction, timestep, latents, return_dict=False)[0]
+            prediction = guide(prediction, options.guidance_scale, channels=latents.shape[1])
+        latents = sampler.step(prediction, index, latents, generators)
         latents = _call_back(options, index, timestep, latents)
     return Sample(latents, tokens)
 
@@ -108,11 +108,24 @@ def _tapped(
     return model.network.joint(both, times, *with_empty, reconstructed=count)
 
 
-def initial_noise(model: "JOG3R", seeds: Sequence[int], frames: int) -> Tensor:
-    """Draw unit noise `(B, C, T, h, w)`; each sample's depends on its own seed alone."""
+def video_format(model: "JOG3R", samples: int, options: SamplingOptions) -> VideoFormat:
+    """Describe the videos that are to be made."""
+    height, width = model.config.image_size
+    return VideoFormat.of(
+        samples,
+        num_frames=options.frames,
+        height=height,
+        width=width,
+        fps=model.config.fps,
+        device=model.device,
+    )
+
+
+def initial_noise(model: "JOG3R", generators: Sequence[torch.Generator], frames: int) -> Tensor:
+    """Draw unit noise `(B, C, T, h, w)`; each sample's comes from its own generator."""
     height, width = (side // model.autoencoder.factor for side in model.config.image_size)
     shape = (model.autoencoder.config.latent_channels, frames, height, width)
-    return model.schedule.unit_noise(shape, seeds).to(model.device)
+    return model.schedule.draw_each(shape, generators).to(model.device)
 
 
 def decode(model: "JOG3R", latents: Tensor) -> "list[Video]":
@@ -128,7 +141,7 @@ def decode(model: "JOG3R", latents: Tensor) -> "list[Video]":
     return videos
 
 
-def _call_back(options: SamplingOptions, index: int, timestep: int, latents: Tensor) -> Tensor:
+def _call_back(options: SamplingOptions, index: int, timestep: float, latents: Tensor) -> Tensor:
     """Let the user see the latents of a step and change them.
 
     Raises:

@@ -3,14 +3,14 @@
 Nothing is encoded or noised again.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jog3r.diffusion.interface import least_steps
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import SamplingOptions, check_alignment
-from jog3r.routes.text_to_video import decode, sample_latents
+from jog3r.routes.text_to_video import decode, sample_latents, video_format
 from jog3r.routes.video_to_cameras import reconstruct_tokens
 
 if TYPE_CHECKING:
@@ -43,13 +43,7 @@ def text_to_video_and_cameras(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
             " has no camera path"
         )
-    # The last timestep is steps of training / steps of sampling - 1.
-    least = math.ceil(model.schedule.steps / (RECONSTRUCTION_MAX + 1))
-    if options.steps < least:
-        raise InputError(
-            f"num_inference_steps: expected at least {least} with cameras=True, got"
-            f" {options.steps}; the last step would be too noisy for the head"
-        )
+    _check_last_step(model, options)
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for
     made, failures = [], []
@@ -67,3 +61,16 @@ def text_to_video_and_cameras(
     if failures:  # raised at the end, so that no sample is lost with another
         raise AlignmentError("; ".join(failures), made)
     return made
+
+
+def _check_last_step(model: "JOG3R", options: SamplingOptions) -> None:
+    """Check that the sampler itself ends where the head was trained, whatever its times."""
+    schedule, made = model.schedule, video_format(model, 1, options)
+    last = schedule.sampler(options.steps, made).timesteps[-1]
+    if last <= RECONSTRUCTION_MAX:
+        return
+    least = least_steps(schedule, RECONSTRUCTION_MAX, above=options.steps, video_format=made)
+    raise InputError(
+        f"num_inference_steps: expected at least {least or 'more than there are'} with"
+        f" cameras=True, got {options.steps}; the last step would be too noisy for the head"
+    )

@@ -1,32 +1,11 @@
-from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from jog3r.diffusion.prediction import generation_target
+from jog3r.diffusion.prediction import PredictionType, clean_estimate, generation_target
 from jog3r.errors import InputError
 from jog3r.losses.generation import generation_loss
-
-
-@pytest.mark.parity
-def test_stored_loss_of_a_toy_model(shared: Path) -> None:
-    io = load_file(shared / "parity/iddpm/io.safetensors")
-    x, t = io["loss.x_t"], io["loss.t"].float()
-    # The toy model as the fixture describes it: noise first, then something for the variance.
-    shift = -0.2 * t / 1000 + 0.25 * io["loss.y"].flatten(1).mean(dim=1)
-    epsilon = 0.4 * x + 0.3 * x.sin() + shift[:, None, None, None, None]
-    prediction = torch.cat([epsilon, x.tanh()], dim=1)
-    target = generation_target(
-        io["loss.x0"],
-        io["loss.noise"],
-        signal_level=torch.ones(3),
-        noise_level=torch.ones(3),
-        prediction_type="epsilon",
-    )
-    got = generation_loss(prediction, target, reduction="sample")
-    torch.testing.assert_close(got, io["loss.mse"], atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(generation_loss(prediction, target), io["loss.mse"].mean())
 
 
 def test_v_prediction_gives_back_clean_and_noise(generator: torch.Generator) -> None:
@@ -40,6 +19,50 @@ def test_v_prediction_gives_back_clean_and_noise(generator: torch.Generator) -> 
     noisy = a * clean + s * noise
     torch.testing.assert_close(a * noisy - s * v, clean)
     torch.testing.assert_close(s * noisy + a * v, noise)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_the_right_prediction_stands_for_the_clean_latents(
+    generator: torch.Generator, prediction_type: PredictionType
+) -> None:
+    clean, noise = torch.randn(2, 3, 4, 2, 3, 3, generator=generator)
+    angle = torch.tensor([0.1, 0.8, 1.4])
+    levels = {"signal_level": angle.cos(), "noise_level": angle.sin()}
+    target = generation_target(clean, noise, **levels, prediction_type=prediction_type)
+    signal, level = (x[:, None, None, None, None] for x in levels.values())
+    noisy = signal * clean + level * noise
+    got = clean_estimate(target, noisy, **levels, prediction_type=prediction_type)
+    torch.testing.assert_close(got, clean, atol=1e-5, rtol=1e-5)
+
+
+def test_another_prediction_type_raises(as_a_user: None) -> None:
+    x, score = torch.zeros(1, 4, 1, 2, 2), cast("PredictionType", "score")
+    levels = {"signal_level": torch.ones(1), "noise_level": torch.ones(1)}
+    for function in (generation_target, clean_estimate):
+        with pytest.raises(InputError, match="prediction_type: expected 'epsilon'"):
+            function(x, x, **levels, prediction_type=score)
+
+
+def test_a_mask_leaves_frames_out(generator: torch.Generator) -> None:
+    prediction, target = torch.randn(2, 2, 4, 3, 3, 3, generator=generator)
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    got = generation_loss(prediction, target, frame_mask=mask, reduction="sample")
+    error = (prediction - target).square()
+    torch.testing.assert_close(got[0], error[0, :, [0, 2]].mean())
+    torch.testing.assert_close(got[1], error[1, :, 1].mean())
+    everything = generation_loss(prediction, target, frame_mask=torch.ones_like(mask))
+    torch.testing.assert_close(everything, generation_loss(prediction, target))
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.tensor([[True, True, False], [False] * 3]), torch.ones(2, 2, dtype=torch.bool)]
+)
+def test_a_mask_without_noised_frames_or_of_another_size(
+    mask: torch.Tensor, as_a_user: None
+) -> None:
+    x = torch.zeros(2, 4, 3, 2, 2)
+    with pytest.raises(InputError, match=r"frame_mask: expected \(2, 3\) with at least one"):
+        generation_loss(x, x, frame_mask=mask)
 
 
 def test_reductions_and_dtype(generator: torch.Generator) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import logging
 from typing import Any
 
@@ -5,10 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from jog3r.diffusion.interface import Schedule
+from jog3r.diffusion.noise import seeded
+from jog3r.diffusion.rectified_flow import RectifiedFlow
+from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import InputError
 from jog3r.model import JOG3R
 from jog3r.results import Generation
-from jog3r.routes.text_to_video import SamplingOptions, initial_noise, sample_latents
+from jog3r.routes.text_to_video import (
+    SamplingOptions,
+    initial_noise,
+    sample_latents,
+    video_format,
+)
 
 PROMPT = "a red sphere in a brick room"
 QUICK: dict[str, Any] = {"num_inference_steps": 3, "num_frames": 3, "progress": False}
@@ -25,9 +35,12 @@ def model(tiny_model: JOG3R) -> JOG3R:
 
 def latents(model: JOG3R, prompts: list[str], seeds: list[int], **changed: Any) -> Tensor:
     """Sample, and return the latents: unlike frames, they are not rounded to 8 bits."""
+    return sample_latents(model, prompts, seeds, sampling_options(**changed)).latents
+
+
+def sampling_options(**changed: Any) -> SamplingOptions:
     usual: dict[str, Any] = {"negative_prompt": "", "guidance_scale": 4.0, "steps": 3, "frames": 3}
-    chosen = SamplingOptions(**usual | {"callback": None, "progress": False} | changed)
-    return sample_latents(model, prompts, seeds, chosen).latents
+    return SamplingOptions(**usual | {"callback": None, "progress": False} | changed)
 
 
 class TestResult:
@@ -67,8 +80,8 @@ class TestSeeds:
         assert first.video != model.generate(PROMPT, seed=8, **QUICK).video
 
     def test_noise_is_each_seeds_own_bit_for_bit(self, model: JOG3R) -> None:
-        together = initial_noise(model, [3, 4, 5], 3)
-        assert torch.equal(together[1:2], initial_noise(model, [4], 3))
+        together = initial_noise(model, seeded([3, 4, 5]), 3)
+        assert torch.equal(together[1:2], initial_noise(model, seeded([4]), 3))
 
     def test_alone_and_in_a_batch_agree_to_rounding(self, model: JOG3R) -> None:
         # Not bit for bit: matrix products of another size round differently.
@@ -117,11 +130,56 @@ class TestGuidance:
         assert (plain - steered).abs().max() > 1e-3
 
 
+class TestSchedules:
+    """The route is the same for every schedule."""
+
+    @pytest.fixture
+    def spread_model(self, model: JOG3R) -> JOG3R:
+        """Return the model with a learned variance behind what it predicts."""
+        network = model.config.network
+        assert network is not None
+        learning = network.backbone_config | {"learn_sigma": True}
+        network = dataclasses.replace(network, backbone_config=learning)
+        config = dataclasses.replace(
+            model.config, network=network, schedule=NoiseSchedule(solver="iddpm")
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            made = JOG3R(config, model.text_encoder.tokenizer)
+            for parameter in made.network.parameters():
+                if not parameter.any():
+                    torch.nn.init.normal_(parameter, std=0.05)
+        return made.eval().requires_grad_(False)
+
+    @pytest.mark.parametrize("scale", [1.0, 4.0])
+    def test_ancestral_noise_is_each_samples_own(self, spread_model: JOG3R, scale: float) -> None:
+        together = latents(spread_model, [PROMPT, PROMPT], [1, 7], guidance_scale=scale)
+        alone = latents(spread_model, [PROMPT], [7], guidance_scale=scale)
+        torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=1e-5)
+        assert (together[0] - together[1]).abs().max() > 0.1
+
+    @pytest.mark.parametrize(
+        "schedule", [RectifiedFlow(), NoiseSchedule(solver="ddim", shared_noise=0.5)]
+    )
+    def test_other_schedules_run(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch, schedule: Schedule
+    ) -> None:
+        usual = latents(model, [PROMPT], [7])
+        monkeypatch.setattr(model, "schedule", schedule)
+        told: list[float] = []
+        options = {"callback": lambda _, timestep, __: told.append(timestep)}
+        other = latents(model, [PROMPT], [7], **options)
+        assert other.shape == usual.shape
+        assert other.isfinite().all()
+        size = video_format(model, 1, sampling_options())
+        assert told == schedule.sampler(3, size).timesteps
+
+
 class TestCallback:
     def test_it_sees_every_step(self, model: JOG3R) -> None:
         seen = []
 
-        def callback(index: int, timestep: int, latents: Tensor) -> None:
+        def callback(index: int, timestep: float, latents: Tensor) -> None:
             seen.append((index, timestep, tuple(latents.shape)))
 
         watched = model.generate(PROMPT, callback=callback, **QUICK)
@@ -130,7 +188,7 @@ class TestCallback:
         assert watched == model.generate(PROMPT, **QUICK)
 
     def test_what_it_returns_is_gone_on_with(self, model: JOG3R) -> None:
-        def callback(index: int, timestep: int, latents: Tensor) -> Tensor | None:
+        def callback(index: int, timestep: float, latents: Tensor) -> Tensor | None:
             return torch.zeros_like(latents) if index == 2 else None
 
         shot = model.generate(PROMPT, callback=callback, **QUICK)

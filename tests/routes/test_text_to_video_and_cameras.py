@@ -1,9 +1,11 @@
+import dataclasses
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from jog3r.diffusion.rectified_flow import RectifiedFlow
 from jog3r.errors import AlignmentError, InputError
 from jog3r.model import JOG3R
 from jog3r.routes import text_to_video_and_cameras as route
@@ -130,6 +132,26 @@ class TestBadInput:
         says = f"num_inference_steps: expected at least 10 with cameras=True, got {steps}"
         with pytest.raises(InputError, match=says):
             model.generate(PROMPT, cameras=True, **quick(num_inference_steps=steps))
+
+    def test_a_last_step_that_is_too_noisy_after_the_transform(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """3 frames of 512x512 px count as they are, 51 of them four times: 10 steps do no more."""
+        monkeypatch.setattr(model, "schedule", RectifiedFlow())
+        monkeypatch.setattr(
+            model, "config", dataclasses.replace(model.config, image_size=(512, 512))
+        )
+        says = "num_inference_steps: expected at least 36 with cameras=True, got 10"
+        with pytest.raises(InputError, match=says):
+            model.generate(PROMPT, cameras=True, **quick(num_frames=51))
+
+    def test_no_number_of_steps_ends_low_enough(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(model, "schedule", RectifiedFlow(steps=101))
+        monkeypatch.setattr(route, "RECONSTRUCTION_MAX", -1)
+        with pytest.raises(InputError, match="expected at least more than there are"):
+            model.generate(PROMPT, cameras=True, **QUICK)
 
     def test_a_single_frame(self, model: JOG3R) -> None:
         with pytest.raises(InputError, match="num_frames: expected at least 2 with cameras=True"):

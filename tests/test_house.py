@@ -40,23 +40,26 @@ ARROWS: dict[str, set[str]] = {
     "stitch": {"backbones", "heads", "conditions"},
     "routes": {"stitch", "codecs", "diffusion", "alignment", "data"},
     "model": {"routes", "data", "export", "weights_file"},
+    "conversion": {"model"},
     "training": {"model", "losses", "metrics"},
-    "cli": {"training", "viewer", "curation"},
+    "cli": {"training", "conversion", "viewer", "curation"},
 }
-# Arrows that point up. `video.save("shot.mp4")` is worth one, drawn inside a function;
+# Arrows that point up. `video.save("shot.mp4")` is worth one, drawn inside a function, and text
+# features are saved in the same way;
 # the routes name the type of the model that calls them, for the type checker only.
-UPWARD_IN_FUNCTIONS = {("results", "export")}
+UPWARD_IN_FUNCTIONS = {("results", "export"), ("codecs", "export")}
 UPWARD_FOR_TYPES = {("routes", "model")}
 
 # Rooms that are entered only to run a model, which needs the wrapped packages anyway. From all
 # other rooms a wrapper is imported inside a function: reading a camera file waits for no diffusers.
-WITH_MODEL = {"codecs", "diffusion", "stitch", "routes", "model", "training"}
+WITH_MODEL = {"codecs", "diffusion", "stitch", "routes", "model", "conversion", "training"}
 
 LIGHTNING = {"lightning", "pytorch_lightning", "jsonargparse"}
 # Slow to import or hard to install: only inside functions, or in a file that wraps them.
 HEAVY = {"open3d", "trimesh", "diffusers", "transformers", "pycolmap", "matplotlib", "av"}
 WRAPPERS: dict[str, set[str]] = {
     "jog3r/codecs/autoencoder.py": {"diffusers"},
+    "jog3r/codecs/pretrained_text.py": {"transformers"},
     "jog3r/codecs/text.py": {"transformers"},
     "jog3r/diffusion/samplers.py": {"diffusers"},
     "jog3r/export/glb.py": {"trimesh"},

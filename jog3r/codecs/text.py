@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -35,12 +35,14 @@ class TextEncoder(nn.Module):
         """Plain values.
 
         Args:
+            kind: Tells the text encoders apart in `config.json`.
             width: Channels of the features.
             layers: Transformer layers.
             heads: Attention heads.
             max_tokens: Longest prompt in tokens, the end token counted.
         """
 
+        kind: Literal["words"] = "words"
         width: int = 128
         layers: int = 2
         heads: int = 4
@@ -132,15 +134,24 @@ class TextEncoder(nn.Module):
         return [(word, known) for word, known in pieces if any(map(str.isalnum, word))]
 
     def _encoding(self, prompt: str) -> "Encoding":
-        if not isinstance(prompt, str):
-            raise InputError(f"prompt: expected a string, got {type(prompt).__name__}; pass text")
-        try:
-            prompt.encode()
-        except UnicodeEncodeError as error:  # a shell's bytes that are not UTF-8 end up so, too
-            raise InputError(
-                f"prompt: expected Unicode text, got {prompt!r} ({error.reason}); pass UTF-8"
-            ) from error
+        check_text(prompt)
         return self.tokenizer.encode(prompt)
+
+
+def check_text(prompt: str) -> None:
+    """Check that a prompt is text that can be encoded.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(prompt, str):
+        raise InputError(f"prompt: expected a string, got {type(prompt).__name__}; pass text")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # a shell's bytes that are not UTF-8 end up so, too
+        raise InputError(
+            f"prompt: expected Unicode text, got {prompt!r} ({error.reason}); pass UTF-8"
+        ) from error
 
 
 def word_tokenizer(words: Sequence[str]) -> "Tokenizer":

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from jog3r.backbones.interface import VideoFormat
 from jog3r.codecs.text import TextEncoder, word_tokenizer
 from jog3r.data.world.captions import vocabulary
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
@@ -43,8 +44,9 @@ class JointTraining(pl.LightningModule):
         rec_weight: lambda.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
-        timestep_power: L_gen draws t = steps * u^power, u uniform in [0, 1). Above 1 little noise,
-            where surfaces and edges are made, comes more often.
+        timestep_power: L_gen draws its timestep from u^power, u uniform in [0, 1); see the
+            schedule's `draw_timesteps`. Above 1 little noise, where surfaces and edges are made,
+            comes more often.
         max_depth: Points farther than this [m] are not supervised.
         learning_rate: Peak of the optimiser's rate.
         warmup_steps: Steps of linear rise.
@@ -117,7 +119,7 @@ class JointTraining(pl.LightningModule):
             The loss; `gen`, and for clips of two frames or more `rec`, `distance`, `confidence`.
         """
         latents = self._latents(batch)
-        drawn = self._draw(latents, generator)
+        drawn = self._draw(latents, batch, generator)
         prediction, tokens = self._predict(latents, drawn, batch)
         gen = self._generation_loss(latents, drawn, prediction)
         if tokens is None:
@@ -199,14 +201,27 @@ class JointTraining(pl.LightningModule):
         prompts = [text if keep else "" for text, keep in zip(batch["caption"], kept, strict=True)]
         return self.model.text_encoder([*prompts, *[""] * empty])
 
-    def _draw(self, latents: Tensor, generator: torch.Generator) -> "_Draws":
+    def _video_format(self, batch: dict[str, Any]) -> VideoFormat:
+        depth, (height, width) = batch["depth"], self.model.config.image_size
+        return VideoFormat.of(
+            len(depth),
+            num_frames=depth.shape[1],
+            height=height,
+            width=width,
+            fps=self.model.config.fps,
+            device=depth.device,
+        )
+
+    def _draw(self, latents: Tensor, batch: dict[str, Any], generator: torch.Generator) -> "_Draws":
         """Draw what is random in a step. A change of order here changes every later training."""
         clips, device = len(latents), latents.device
         noise = self.model.schedule.draw_noise((2, *latents.shape), generator).to(device)
         uniform = [torch.rand(clips, generator=generator).to(device) for _ in range(3)]
         return _Draws(
             noise=noise,
-            t_gen=self.model.schedule.draw_timesteps(uniform[0] ** self.timestep_power),
+            t_gen=self.model.schedule.draw_timesteps(
+                uniform[0] ** self.timestep_power, self._video_format(batch)
+            ),
             t_rec=(uniform[1] * (RECONSTRUCTION_MAX + 1)).long(),
             kept=(uniform[2] >= self.prompt_dropout).tolist(),
         )

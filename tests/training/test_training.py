@@ -12,7 +12,9 @@ import yaml
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from jog3r.data.world import World, WorldConfig
+from jog3r.diffusion.rectified_flow import RectifiedFlow
 from jog3r.errors import FileError, InputError
+from jog3r.training import joint as joint_module
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.callbacks import PublishWeights
 from jog3r.training.cli import main
@@ -61,7 +63,7 @@ class TestJointLosses:
     ) -> None:
         batch = batches(world).batch(0)
         latents = joint.model.autoencoder.encode(batch["video"])
-        _, tokens = joint._predict(latents, joint._draw(latents, generator), batch)
+        _, tokens = joint._predict(latents, joint._draw(latents, batch, generator), batch)
         assert tokens is not None
         loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
         loss.backward()
@@ -132,6 +134,25 @@ class TestJointLosses:
         loss, parts = joint.losses(batch, torch.Generator().manual_seed(0))
         assert set(parts) == {"gen"}
         assert loss.isfinite()
+
+    def test_a_rectified_flow_trains_on_velocities(
+        self, joint: JointTraining, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(joint.model, "schedule", RectifiedFlow())
+        targets, real = [], joint_module.generation_loss
+
+        def spy(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            targets.append(target)
+            return real(prediction, target)
+
+        monkeypatch.setattr(joint_module, "generation_loss", spy)
+        batch = batches(world).batch(0)
+        loss, parts = joint.losses(batch, torch.Generator().manual_seed(0))
+        assert loss.isfinite()
+        assert set(parts) == {"gen", "rec", "distance", "confidence"}
+        clean = joint.model.autoencoder.encode(batch["video"])
+        noise = torch.randn(2, *clean.shape, generator=torch.Generator().manual_seed(0))[0]
+        torch.testing.assert_close(targets[0], clean - noise)
 
     def test_partners_do_not_repeat(self, generator: torch.Generator) -> None:
         partners = sample_partners(50, 6, pairs=4, generator=generator)

@@ -6,7 +6,8 @@ The names of parameters are those of public DUSt3R checkpoints.
 
 Maps are kept channels-last, in which the CPU's convolutions and interpolations are the quicker
 ones. A 1x1 convolution commutes with bilinear interpolation, whose weights add up to 1: it runs
-before, on a quarter of the pixels.
+before, on a quarter of the pixels. Most of a 3x3 convolution does so too, see
+`jog3r.heads.doubled_convolution`.
 
 Source: DPT (Ranftl et al. 2021), section 3; DUSt3R section 4 for its use; numbers checked against
 parity/dust3r_dpt.
@@ -14,6 +15,7 @@ parity/dust3r_dpt.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,12 +23,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from jog3r.errors import InputError
+from jog3r.heads.doubled_convolution import convolve_doubled, doubled
 from jog3r.heads.pointmap import DepthMode, Pointmap, decode_pointmap
 
 CHANNELS = 4
 """Per pixel: three for the point, one for the confidence."""
 PATCH = 16
 """Pixels per token and axis: 4 by the finest layer, 2 by its fusion, 2 by the last layers."""
+CHUNK = 8
+"""Pairs that are worked on at a time: a wider batch is no quicker, and takes more memory."""
 
 Four = tuple[int, int, int, int]
 
@@ -66,7 +71,7 @@ class DPTHead(nn.Module):
         tokens: Sequence[Float[Tensor, "_ s _"]],
         grid: tuple[int, int],
         *,
-        chunk: int | None = None,
+        chunk: int = CHUNK,
     ) -> Pointmap:
         """Map tokens of four depths to one point and one confidence per pixel.
 
@@ -74,7 +79,7 @@ class DPTHead(nn.Module):
             tokens: of each depth `(P, S, D)`, row by row. Those of the first depth may come once
                 `(1, S, D)` where they are the same for all P.
             grid: rows and columns (h, w) of the tokens; the pointmap has 16 h x 16 w pixels.
-            chunk: how many of the P to work on at a time, which bounds the memory; None: all.
+            chunk: how many of the P to work on at a time, which bounds the memory.
 
         Raises:
             InputError: not four depths, or sizes that do not fit.
@@ -84,22 +89,22 @@ class DPTHead(nn.Module):
         lateral = self.dpt.lateral(first, grid) if len(first) == 1 else None
         P = max(len(each) for each in tokens)
         raw = []
-        for start in range(0, P, chunk or P):
-            part = slice(start, start + (chunk or P))
+        for start in range(0, P, chunk):
+            part = slice(start, start + chunk)
             finest = self.dpt.lateral(first[part], grid) if lateral is None else lateral
             raw.append(self.dpt(finest, [each[part] for each in others], grid))
         pixels = raw[0] if len(raw) == 1 else torch.cat(raw)
         return decode_pointmap(pixels.permute(0, 2, 3, 1), self.config.depth_mode)
 
-    def _check(self, tokens: Sequence[Tensor], grid: tuple[int, int], chunk: int | None) -> None:
+    def _check(self, tokens: Sequence[Tensor], grid: tuple[int, int], chunk: int) -> None:
         h, w = grid
         got = [tuple(each.shape) for each in tokens]
         P = max((len(each) for each in tokens), default=0)
         expected = [(P, h * w, D) for D in self.config.token_dims]
         if [(P, *got[0][1:]) if got[0][0] == 1 else got[0], *got[1:]] != expected:
             raise InputError(f"tokens: expected sizes {expected} for a {h} x {w} grid, got {got}")
-        if chunk is not None and chunk < 1:
-            raise InputError(f"chunk: expected at least 1, or None for all, got {chunk}")
+        if chunk < 1:
+            raise InputError(f"chunk: expected at least 1, got {chunk}")
 
 
 class DPT(nn.Module):
@@ -132,9 +137,9 @@ class DPT(nn.Module):
             self._layer(number, each, grid) for number, each in enumerate(tokens, start=1)
         )
         h, w = grid  # the coarsest layer rounds up, and doubled it can be larger than the next
-        path = scratch.refinenet4(layer_4)[..., :h, :w]
-        path = scratch.refinenet3(path + scratch.refinenet3.resConfUnit1(layer_3))
-        path = scratch.refinenet2(path + scratch.refinenet2.resConfUnit1(layer_2))
+        path = doubled(scratch.refinenet4(layer_4))[..., :h, :w]
+        path = doubled(scratch.refinenet3(path + scratch.refinenet3.resConfUnit1(layer_3)))
+        path = doubled(scratch.refinenet2(path + scratch.refinenet2.resConfUnit1(layer_2)))
         return self.head(scratch.refinenet1(path + lateral))
 
     def _layer(self, number: int, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -179,7 +184,7 @@ class Scratch(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Refine a map and double its resolution.
+    """Refine a map, of which the double resolution is taken next.
 
     `resConfUnit1` refines what is added to the map before; the coarsest fusion adds nothing and
     has it for the checkpoints' sake only.
@@ -192,8 +197,8 @@ class Fusion(nn.Module):
         self.resConfUnit2 = ResidualUnit(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn `(P, C, h, w)` into `(P, C, 2 h, 2 w)`."""
-        return doubled(self.out_conv(self.resConfUnit2(x)))
+        """Refine the sum of the coarser map and this layer's own."""
+        return self.out_conv(self.resConfUnit2(x))
 
 
 class ResidualUnit(nn.Module):
@@ -209,27 +214,22 @@ class ResidualUnit(nn.Module):
         return self.conv2(F.relu_(self.conv1(F.relu(x)))).add_(x)
 
 
-class Last(nn.Sequential):
+class Last(nn.ModuleDict):
     """The last layers: to full resolution and to raw outputs."""
 
     def __init__(self, features: int, last: int) -> None:
+        half = features // 2
         super().__init__(
-            nn.Conv2d(features, features // 2, 3, padding=1),
-            Doubling(),
-            nn.Conv2d(features // 2, last, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(last, CHANNELS, 1),
+            {  # numbered as in the checkpoints, which count interpolation and ReLU as well
+                "0": nn.Conv2d(features, half, 3, padding=1),
+                "2": nn.Conv2d(half, last, 3, padding=1),
+                "4": nn.Conv2d(last, CHANNELS, 1),
+            }
         )
 
-
-class Doubling(nn.Module):
-    """`doubled` as a layer."""
-
     def forward(self, x: Tensor) -> Tensor:
-        """Turn `(P, C, h, w)` into `(P, C, 2 h, 2 w)`."""
-        return doubled(x)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """Double the resolution; the corner pixels' centres stay where they are."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=True)
+        """Turn `(P, C, 4 h, 4 w)` into raw pixels `(P, 4, 16 h, 16 w)`."""
+        first, second, third = (cast("nn.Conv2d", layer) for layer in self.values())
+        weight, bias = third.weight.flatten(1), third.bias
+        x = convolve_doubled(x, first)
+        return convolve_doubled(x, second, lambda y: F.linear(F.relu_(y), weight, bias))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from jog3r.config import check_positive
 from jog3r.errors import InputError
 from jog3r.heads import dpt_head
-from jog3r.heads.dpt_head import DPTHead, Four
+from jog3r.heads.dpt_head import CHUNK, DPTHead, Four
 from jog3r.heads.image_encoder import CHANNELS, NORM_EPS, EncoderBlock, PatchEmbedder
 from jog3r.heads.linear_head import LinearHead
 from jog3r.heads.orientation import Layout, Part, layout_of, together
@@ -140,7 +140,7 @@ class DUSt3R(PairBranches):
         true_shape_1: Int[Tensor, "p3 2"] | None = None,
         true_shape_2: Int[Tensor, "p4 2"] | None = None,
         *,
-        chunk: int | None = None,
+        chunk: int = CHUNK,
     ) -> tuple[Pointmap, Pointmap]:
         """Give the pointmaps of pairs of images.
 
@@ -153,7 +153,7 @@ class DUSt3R(PairBranches):
             images_2: likewise; the size may be another one.
             true_shape_1: (height, width) of every upright image 1 [px]; None: as stored.
             true_shape_2: of every image 2.
-            chunk: pairs that a DPT head works on at a time, which bounds the memory; None: all.
+            chunk: pairs that a DPT head works on at a time, which bounds the memory.
 
         Raises:
             InputError: sizes that do not fit.
@@ -185,7 +185,7 @@ class DUSt3R(PairBranches):
         grid: tuple[int, int],
         grid_2: tuple[int, int] | None = None,
         *,
-        chunk: int | None = None,
+        chunk: int = CHUNK,
     ) -> tuple[Pointmap, Pointmap]:
         """Give the pointmaps of pairs of encoded images.
 
@@ -194,7 +194,7 @@ class DUSt3R(PairBranches):
             tokens_2: of images 2.
             grid: rows and columns of the tokens.
             grid_2: of images 2 where it is another one.
-            chunk: pairs that a DPT head works on at a time; None: all.
+            chunk: pairs that a DPT head works on at a time.
 
         Raises:
             InputError: a grid does not have as many places as there are tokens.
@@ -203,7 +203,7 @@ class DUSt3R(PairBranches):
         return self._pointmaps((tokens_1, tokens_2), layouts, chunk)
 
     def star_pointmaps(
-        self, tokens: Float[Tensor, "t s d"], grid: tuple[int, int], *, chunk: int | None = None
+        self, tokens: Float[Tensor, "t s d"], grid: tuple[int, int], *, chunk: int = CHUNK
     ) -> tuple[Pointmap, Pointmap]:
         """Give the pointmaps of the pairs (0, f) of frame 0 with every other one, P = T - 1.
 
@@ -212,7 +212,7 @@ class DUSt3R(PairBranches):
         Args:
             tokens: of the frames, from `encode`.
             grid: rows and columns of the tokens.
-            chunk: pairs that a DPT head works on at a time; None: all.
+            chunk: pairs that a DPT head works on at a time.
 
         Raises:
             InputError: the grid does not have S places, or there are fewer than two frames.
@@ -250,7 +250,7 @@ class DUSt3R(PairBranches):
         self,
         tokens: tuple[Tensor, Tensor],
         layouts: tuple[Layout, Layout],
-        chunk: int | None,
+        chunk: int,
     ) -> tuple[Pointmap, Pointmap]:
         places = [self.place(*view) for view in zip(layouts, tokens, strict=True)]
         kept = self.decode(*tokens, *places, keep=self.hooks)
@@ -262,7 +262,7 @@ class DUSt3R(PairBranches):
         )
 
     def _map(
-        self, head: LinearHead | DPTHead, kept: Layers, layout: Layout, chunk: int | None
+        self, head: LinearHead | DPTHead, kept: Layers, layout: Layout, chunk: int
     ) -> Pointmap:
         maps = []
         parts = layout.parts()

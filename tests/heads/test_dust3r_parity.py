@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from jog3r.heads.doubled_convolution import doubled
 from jog3r.heads.orientation import layout_of
 from jog3r.heads.pointmap import Pointmap
 from jog3r.heads.rope2d import rotation_at
@@ -42,6 +43,9 @@ def stored_names(
         if name.startswith(prefix):
             found[f"dpt1.{name.removeprefix(prefix).removeprefix('scratch.')}"] = outs[0]
     for number in range(4):
+        fused = found.get(f"dpt1.refinenet{number + 1}")
+        if fused is not None:  # the stored ones are doubled already
+            found[f"dpt1.refinenet{number + 1}"] = doubled(fused)
         twice = found.get(f"dpt1.layer{number + 1}_rn")
         if twice is not None:
             found[f"dpt1.layer_rn.{number}"] = twice

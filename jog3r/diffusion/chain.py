@@ -5,6 +5,7 @@ Dhariwal 2021, sections 4 and 3.1.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float, Int
@@ -82,7 +83,9 @@ def respaced(total: int, steps: int, *, strided: bool = False) -> Int[Tensor, " 
     if not 2 <= steps <= total:
         raise InputError(f"num_inference_steps: expected 2 to {total}, got {steps}; 100 is usual")
     if not strided:
-        return torch.linspace(0, total - 1, steps, dtype=torch.float64).round().long()
+        # Added up stride by stride, as Open-Sora does: it decides which way halves are rounded.
+        strides = [(total - 1) / (steps - 1)] * (steps - 1)
+        return torch.tensor([round(place) for place in accumulate(strides, initial=0.0)])
     chosen = torch.arange(0, total, -(-total // steps))
     if len(chosen) != steps:
         raise InputError(

@@ -54,7 +54,8 @@ class SchedulerSampler(ABC):
             )
         _check_sizes(prediction, latents, generators)
         self._next += 1
-        return self._advance(prediction, index, latents, generators)
+        # The latents keep their precision, whatever the network computes in.
+        return self._advance(prediction.to(latents.dtype), index, latents, generators)
 
     @abstractmethod
     def _advance(

@@ -66,6 +66,12 @@ def test_respaced_timesteps_reach_both_ends_and_rise(steps: int) -> None:
     torch.testing.assert_close(chain.alphas_cumprod, signal.float(), atol=0.0, rtol=1e-3)
 
 
+def test_halves_are_rounded_as_the_sum_of_strides_says() -> None:
+    """999 / 20 = 49.95, ten of which add up to a little less than 499.5."""
+    assert respaced(1000, 21)[10] == 499
+    assert respaced(1000, 5)[2] == 500
+
+
 def test_the_posterior_is_bayes_rule() -> None:
     """q(x_0 | x_1) of a chain of two: a Gaussian prior times a Gaussian likelihood."""
     chain = Chain.of(torch.tensor([0.1, 0.3], dtype=torch.float64), torch.arange(2))

@@ -16,7 +16,7 @@ from jog3r.diffusion.guidance import guide
 from jog3r.diffusion.interface import Sampler, least_steps
 from jog3r.diffusion.noise import seeded
 from jog3r.diffusion.rectified_flow import RectifiedFlow
-from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
+from jog3r.diffusion.schedule import RECONSTRUCTION_AT, RECONSTRUCTION_MAX
 from jog3r.errors import InputError
 from jog3r.losses.generation import generation_loss
 from tests.diffusion.toys import conditions, flow_network
@@ -201,6 +201,11 @@ class TestDrawing:
 
 
 class TestLowNoise:
+    def test_reconstruction_sees_two_percent_of_noise(self, generator: torch.Generator) -> None:
+        clean, noise = torch.randn(2, 3, 2, 2, 3, 3, generator=generator)
+        noisy = PLAIN.add_noise(clean, noise, torch.full((3,), RECONSTRUCTION_AT))
+        torch.testing.assert_close(noisy, 0.98 * clean + 0.02 * noise)
+
     def test_the_last_step_counts_after_the_transform(self) -> None:
         assert PLAIN.sampler(10).timesteps[-1] == pytest.approx(100.0)
         assert RectifiedFlow().sampler(10, video()).timesteps[-1] > 300.0

@@ -161,6 +161,12 @@ class TestWhatTheyShare:
         with pytest.raises(InputError, match="index: expected 4 of 4 steps, got 4"):
             sampler.step(prediction, 4, latents, seeded([0]))
 
+    def test_latents_keep_their_precision(self, schedule: Schedule) -> None:
+        latents, prediction = torch.zeros(1, 4, 1, 2, 2), torch.ones(1, 8, 1, 2, 2)
+        stepped = schedule.sampler(4).step(prediction.bfloat16(), 0, latents, seeded([0]))
+        expected = schedule.sampler(4).step(prediction, 0, latents, seeded([0]))
+        assert torch.equal(stepped, expected)
+
     @pytest.mark.parametrize("shape", [(1, 6, 1, 2, 2), (2, 8, 1, 2, 2), (1, 8, 1, 2, 1)])
     def test_a_prediction_of_another_size(
         self, schedule: Schedule, shape: tuple[int, ...], as_a_user: None

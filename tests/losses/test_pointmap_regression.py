@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
+from jog3r.errors import InputError
 from jog3r.geometry.transforms import invert, transform_points
-from jog3r.losses.pointmap_regression import pointmap_regression
+from jog3r.losses.pointmap_regression import pointmap_regression, scale_of_pairs
 
 
 def pairs(seed: int = 0, P: int = 3, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
@@ -40,35 +42,170 @@ def gradients(arguments: dict[str, Any]) -> dict[str, Tensor]:
     return dict(zip(leaves, found, strict=True))
 
 
-@pytest.mark.parity
-def test_stored_values_and_gradients(shared: Path) -> None:
-    io = load_file(shared / "parity/dust3r_loss/io.safetensors")
-    camera_1_from_world = invert(io["gt1.camera_pose"])
-    arguments: dict[str, Any] = {
-        "points_1": io["pred1.pts3d"],
-        "points_2": io["pred2.pts3d_in_view1"],
-        "confidence_1": io["pred1.conf"],
-        "confidence_2": io["pred2.conf"],
-        "target_points_1": transform_points(camera_1_from_world, io["gt1.pts3d"]),
-        "target_points_2": transform_points(camera_1_from_world, io["gt2.pts3d"]),
-        "valid_1": io["gt1.valid"],
-        "valid_2": io["gt2.valid"],
+TOLERANCE: dict[str, Any] = {"atol": 1e-6, "rtol": 1e-5}
+
+
+@pytest.fixture
+def stored(parity: Callable[[str], Path]) -> dict[str, Tensor]:
+    return load_file(parity("dust3r_loss") / "io.safetensors")
+
+
+def arguments_of(stored: dict[str, Tensor]) -> dict[str, Any]:
+    camera_1_from_world = invert(stored["gt1.camera_pose"])
+    return {
+        "points_1": stored["pred1.pts3d"],
+        "points_2": stored["pred2.pts3d_in_view1"],
+        "confidence_1": stored["pred1.conf"],
+        "confidence_2": stored["pred2.conf"],
+        "target_points_1": transform_points(camera_1_from_world, stored["gt1.pts3d"]),
+        "target_points_2": transform_points(camera_1_from_world, stored["gt2.pts3d"]),
+        "valid_1": stored["gt1.valid"],
+        "valid_2": stored["gt2.valid"],
     }
+
+
+@pytest.mark.parity
+def test_stored_loss_parts_and_gradients(stored: dict[str, Tensor]) -> None:
+    arguments = arguments_of(stored)
     loss, details = pointmap_regression(**arguments)
-    torch.testing.assert_close(loss, io["conf.loss"], atol=1e-6, rtol=1e-5)
-    other, _ = pointmap_regression(**arguments, alpha=1.0)
-    torch.testing.assert_close(other, io["value.conf_alpha1"], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(loss, stored["conf.loss"], **TOLERANCE)
+    for mine, theirs in {
+        "loss_1": "conf_loss_1",
+        "loss_2": "conf_loss2",
+        "distance_1": "Regr3D_pts3d_1",
+        "distance_2": "Regr3D_pts3d_2",
+    }.items():
+        torch.testing.assert_close(details[mine], stored[f"conf.detail.{theirs}"], **TOLERANCE)
     got = gradients(arguments)
-    stored = ("pred1.pts3d", "pred2.pts3d_in_view1", "pred1.conf", "pred2.conf")
-    for mine, theirs in zip(PREDICTED, stored, strict=True):
-        expected = io[f"conf.grad.{theirs}"]
+    names = ("pred1.pts3d", "pred2.pts3d_in_view1", "pred1.conf", "pred2.conf")
+    assert {f"conf.grad.{n}" for n in names} == {n for n in stored if n.startswith("conf.grad.")}
+    for mine, theirs in zip(PREDICTED, names, strict=True):
+        expected = stored[f"conf.grad.{theirs}"]
         torch.testing.assert_close(got[mine], expected, atol=1e-7, rtol=1e-4)
 
-    count = torch.stack([io["gt1.valid"].sum(), io["gt2.valid"].sum()])
-    sides = torch.stack([io["conf.detail.Regr3D_pts3d_1"], io["conf.detail.Regr3D_pts3d_2"]])
+    count = torch.stack([stored["gt1.valid"].sum(), stored["gt2.valid"].sum()])
+    sides = torch.stack([details["distance_1"], details["distance_2"]])
     torch.testing.assert_close(details["distance"], (sides * count).sum() / count.sum())
-    scale = (io["norm.factor_pred"] / io["norm.factor_gt"]).mean()
+    scale = (stored["norm.factor_pred"] / stored["norm.factor_gt"]).mean()
     torch.testing.assert_close(details["scale"], scale)
+
+
+@pytest.mark.parity
+def test_stored_normalised_points(stored: dict[str, Tensor]) -> None:
+    arguments = arguments_of(stored)
+    valid = torch.stack([arguments["valid_1"], arguments["valid_2"]])
+    for kind, prefix in (("pred", ""), ("gt", "target_")):
+        points = torch.stack([arguments[f"{prefix}points_{view}"] for view in (1, 2)])
+        factor = scale_of_pairs(points * valid[..., None], valid)
+        torch.testing.assert_close(factor, stored[f"norm.factor_{kind}"], **TOLERANCE)
+        expected = torch.stack([stored[f"norm.{kind}{view}"] for view in (1, 2)])
+        torch.testing.assert_close(points / factor[:, None, None, None], expected, **TOLERANCE)
+
+
+PLAIN: dict[str, dict[str, Any]] = {
+    "regr_avg_dis": {},
+    "regr_avg_log1p": {"norm_mode": "avg_log1p"},
+    "regr_median_dis": {"norm_mode": "median_dis"},
+    "regr_none": {"norm_mode": "none"},
+    "regr_gt_scale": {"gt_scale": True},
+    "shiftinv": {"invariance": "shift"},
+    "scaleinv": {"invariance": "scale"},
+    "scaleshiftinv": {"invariance": "scale-shift", "gt_scale": True},
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("name", PLAIN)
+def test_stored_values_without_confidences(stored: dict[str, Tensor], name: str) -> None:
+    arguments = arguments_of(stored)
+    for view in (1, 2):
+        arguments[f"confidence_{view}"] = torch.ones_like(arguments[f"confidence_{view}"])
+    loss, _ = pointmap_regression(**arguments, alpha=0.0, **PLAIN[name])
+    torch.testing.assert_close(loss, stored[f"value.{name}"], **TOLERANCE)
+
+
+@pytest.mark.parity
+def test_stored_value_of_another_alpha(stored: dict[str, Tensor]) -> None:
+    loss, _ = pointmap_regression(**arguments_of(stored), alpha=1.0)
+    torch.testing.assert_close(loss, stored["value.conf_alpha1"], **TOLERANCE)
+    values = {name.removeprefix("value.") for name in stored if name.startswith("value.")}
+    assert values == {*PLAIN, "conf_alpha1"}  # none is left out
+
+
+VARIANTS: list[dict[str, Any]] = [
+    *({"norm_mode": mode} for mode in ("avg_dis", "avg_log1p", "median_dis", "none")),
+    *({"invariance": each} for each in ("shift", "scale", "scale-shift")),
+    {"invariance": "scale-shift", "gt_scale": True},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_gradient_of_every_variant(variant: dict[str, Any]) -> None:
+    arguments = pairs(P=2)
+
+    def loss(*predicted: Tensor) -> Tensor:
+        named = dict(zip(PREDICTED, predicted, strict=True))
+        return pointmap_regression(**{**arguments, **named}, **variant)[0]
+
+    leaves = tuple(arguments[name].requires_grad_() for name in PREDICTED)
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_no_variant_counts_what_is_not_valid(variant: dict[str, Any]) -> None:
+    arguments = pairs()
+    arguments["valid_1"][1] = arguments["valid_2"][1] = False
+    expected, _ = pointmap_regression(**arguments, **variant)
+    for view in (1, 2):
+        hidden = ~arguments[f"valid_{view}"]
+        arguments[f"target_points_{view}"][hidden] = torch.nan
+        arguments[f"points_{view}"][hidden] = torch.inf
+    leaves = [arguments[name].requires_grad_() for name in PREDICTED]
+    loss, details = pointmap_regression(**arguments, **variant)
+    torch.testing.assert_close(loss, expected)
+    assert all(value.isfinite() for value in details.values())
+    for gradient in torch.autograd.grad(loss, leaves):
+        assert gradient.isfinite().all()
+        assert not gradient[1].any()
+
+
+@pytest.mark.parametrize(
+    ("invariance", "scale", "shift"),
+    [("shift", 1.0, 3.0), ("scale", 0.2, 0.0), ("scale-shift", 0.2, 3.0)],
+)
+@pytest.mark.parametrize("gt_scale", [False, True])
+def test_what_is_forgiven_costs_nothing(
+    invariance: str, scale: float, shift: float, gt_scale: bool
+) -> None:
+    arguments = pairs()
+    norm_mode = "avg_dis"
+    if invariance == "shift":  # on its own it is relative to a common scale
+        norm_mode, gt_scale = "none", False
+    for view in (1, 2):
+        points = scale * arguments[f"target_points_{view}"]
+        points[..., 2] += shift
+        arguments[f"points_{view}"] = points
+    _, details = pointmap_regression(
+        **arguments,
+        norm_mode=norm_mode,  # type: ignore[arg-type]
+        gt_scale=gt_scale,
+        invariance=invariance,  # type: ignore[arg-type]
+    )
+    assert float(details["distance"]) < 1e-12
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"norm_mode": "mean"}, "norm_mode: expected one of .*, got 'mean'"),
+        ({"invariance": "rotation"}, "invariance: expected None or one of .*, got 'rotation'"),
+        ({"norm_mode": "none", "gt_scale": True}, "gt_scale: expected False"),
+    ],
+)
+def test_unknown_modes_raise(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pointmap_regression(**pairs(), **wrong)
 
 
 positive = st.floats(0.01, 100.0)
@@ -97,17 +234,6 @@ def test_perfect_prediction_leaves_the_confidence_term() -> None:
     torch.testing.assert_close(details["confidence"], torch.cat(sides).mean())
     for gradient in gradients(arguments).values():
         assert gradient.isfinite().all()
-
-
-def test_gradient() -> None:
-    arguments = pairs(P=2)
-
-    def loss(*predicted: Tensor) -> Tensor:
-        named = dict(zip(PREDICTED, predicted, strict=True))
-        return pointmap_regression(**{**arguments, **named})[0]
-
-    leaves = tuple(arguments[name].requires_grad_() for name in PREDICTED)
-    assert torch.autograd.gradcheck(loss, leaves)
 
 
 def test_what_is_not_valid_does_not_count() -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     prompt: str = args.prompt
 
     # The packaged model knows the words of its small world. Others are reported, not guessed.
-    print("words it does not know:", model.text_encoder.unknown_words(prompt) or "none")
+    print("words it does not know:", model.unknown_words(prompt) or "none")
 
     # Text to video (T2V). Guidance above 1 follows the prompt more strictly, at twice the cost.
     steps, frames = args.steps, args.frames

@@ -2,28 +2,33 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, overload
 
 import torch
+from huggingface_hub import ModelHubMixin
 from torch import nn
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
+from jog3r.codecs.pretrained_text import PretrainedTextEncoder
 from jog3r.codecs.text import TextEncoder, load_tokenizer
-from jog3r.config import check_positive, from_plain, to_plain
+from jog3r.codecs.video_autoencoder import VideoAutoencoder
+from jog3r.config import to_plain
+from jog3r.diffusion.rectified_flow import RectifiedFlow
 from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import FileError, InputError, MissingPartError
-from jog3r.routes.arguments import Callback, SamplingOptions, pair_up, whole_number
+from jog3r.heads.dust3r import DUSt3R
+from jog3r.model_config import ModelConfig, read_config
+from jog3r.routes.arguments import Callback, Prompt, SamplingOptions, pair_up, whole_number
 from jog3r.stitch import StitchedModel
 from jog3r.weights_file import (
     CONFIG_FILE,
+    MAX_SHARD_SIZE,
     TOKENIZER_FILE,
-    WEIGHTS_FILE,
+    WEIGHTS_PATTERNS,
     find_model,
     read_weights,
-    weights_bytes,
+    write_weights,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from jog3r.alignment import Regularisers
-    from jog3r.backbones.interface import Backbone
     from jog3r.results import Generation, Reconstruction
 
     class _Options(TypedDict, total=False):
@@ -51,7 +55,7 @@ if TYPE_CHECKING:
 PARTS = ("autoencoder", "text_encoder", "network", "schedule")
 
 
-class JOG3R(nn.Module):
+class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
     """One model that generates video and reconstructs it in 3D.
 
     A checkpoint that was converted from elsewhere may hold some of the parts only; whoever asks for
@@ -71,47 +75,14 @@ class JOG3R(nn.Module):
         Video(2 frames, 64x64 px, 8 fps)
     """
 
-    @dataclass(kw_only=True, frozen=True)
-    class Config:
-        """Plain values of all parts; JSON in `config.json`.
+    Config: TypeAlias = ModelConfig
 
-        Args:
-            image_size: Height and width the model works at [px].
-            num_frames: Clip length it was trained for.
-            fps: Frames per second of generated videos.
-            guidance_scale: Strength of the prompt that suits it; what `generate` takes by default.
-            num_inference_steps: Sampling steps, likewise.
-            licence: SPDX name of the weights' licence.
-            autoencoder: Pixels <-> latents. This part and those below may be missing: None.
-            text_encoder: Prompts -> features.
-            network: Backbone and head.
-            schedule: Noise schedule.
+    autoencoder: FrameAutoencoder | VideoAutoencoder
+    text_encoder: TextEncoder | PretrainedTextEncoder
+    network: StitchedModel | DUSt3R
+    schedule: NoiseSchedule | RectifiedFlow
 
-        Raises:
-            InputError: A size, length or frame rate that is not above 0.
-        """
-
-        image_size: tuple[int, int] = (64, 64)
-        num_frames: int = 16
-        fps: float = 8.0
-        guidance_scale: float = 2.0
-        num_inference_steps: int = 20
-        licence: str = "Apache-2.0"
-        autoencoder: FrameAutoencoder.Config | None = field(default_factory=FrameAutoencoder.Config)
-        text_encoder: TextEncoder.Config | None = field(default_factory=TextEncoder.Config)
-        network: StitchedModel.Config | None = field(default_factory=StitchedModel.Config)
-        schedule: NoiseSchedule | None = field(default_factory=NoiseSchedule)
-
-        def __post_init__(self) -> None:
-            check_positive("config", self, "image_size", "num_frames", "fps")
-            check_positive("config", self, "guidance_scale", "num_inference_steps")
-
-    autoencoder: FrameAutoencoder
-    text_encoder: TextEncoder
-    network: StitchedModel
-    schedule: NoiseSchedule
-
-    def __init__(self, config: Config, tokenizer: "Tokenizer | None" = None) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: "Tokenizer | None" = None) -> None:
         super().__init__()
         self.config = config
         if config.autoencoder is not None:
@@ -135,13 +106,28 @@ class JOG3R(nn.Module):
         )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | torch.device = "cpu") -> "JOG3R":
+    def from_pretrained(  # type: ignore[override]  # it builds the model first, and has no device
+        cls,
+        name: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+    ) -> "JOG3R":
         """Load a model.
 
         Args:
-            name: `"tiny"`, which ships with the package; a folder made by `save_pretrained`; or a
-                Hugging Face Hub id.
+            name: `"tiny"`, which ships with the package; a folder made by `save_pretrained` or
+                `jog3r convert`; or a Hugging Face Hub id.
             device: Where to put it.
+            revision: Branch, tag or commit on the hub.
+            token: For private models on the hub; None for the one that is logged in.
+            cache_dir: Where downloads are kept.
+            force_download: Whether to download what is already there.
+            local_files_only: Whether to do without the network.
 
         Raises:
             FileError: No such model, an incomplete folder, or a file in it that is truncated,
@@ -149,47 +135,67 @@ class JOG3R(nn.Module):
             InputError: The name is no text and no path, or torch has no such device.
         """
         device = _device(device)
-        folder = find_model(name)
-        config = _read_config(folder / CONFIG_FILE)
+        folder = find_model(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        config = read_config(folder / CONFIG_FILE)
         words = isinstance(config.text_encoder, TextEncoder.Config)
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE) if words else None
         try:
-            model = cls(config, tokenizer)
+            with torch.device("meta"):  # weights that are about to be replaced take no time
+                model = cls(config, tokenizer)
         except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
             raise FileError(
                 f"{folder / CONFIG_FILE}: expected values that make a model, got: {error}; copy the"
                 " model folder again"
             ) from error
-        read_weights(model, folder / WEIGHTS_FILE)
+        read_weights(model, folder)
         return model.eval().requires_grad_(False).to(device)
 
-    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
-        """Write `config.json`, `model.safetensors` and `tokenizer.json`.
+    def save_pretrained(  # type: ignore[override]  # the mixin's own deletes the config first
+        self,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype | None = torch.float16,
+        max_shard_size: int | str = MAX_SHARD_SIZE,
+        config: object = None,
+        model_card_kwargs: object = None,
+    ) -> None:
+        """Write `config.json`, the weights, and `tokenizer.json` for a text encoder of its own.
+
+        `push_to_hub`, of huggingface_hub's mixin, uploads the same.
 
         Args:
             folder: Made if missing; files of the same names are replaced.
-            dtype: Of the stored weights: float16, bfloat16, float32 or float64.
+            dtype: Of the stored weights: float16, bfloat16, float32 or float64; None for what they
+                are in.
+            max_shard_size: Largest file of weights; above it there are several with an index.
+            config: None: the model knows its own.
+            model_card_kwargs: None: there is no template of a card.
 
         Raises:
-            InputError: Another dtype.
+            InputError: Another dtype, or something else than None where there is no choice.
             SaveError: A file cannot be written; what was in the folder is left as it was.
         """
-        from jog3r.export.atomic import atomic_file
+        from jog3r.export.atomic import atomic_files
 
-        folder = Path(folder)
-        files = {CONFIG_FILE: (json.dumps(to_plain(self.config), indent=2) + "\n").encode()}
-        if hasattr(self, "text_encoder"):
-            files[TOKENIZER_FILE] = self.text_encoder.tokenizer.to_str(pretty=True).encode()
-        with ExitStack() as opened:
-            handles = {
-                name: opened.enter_context(atomic_file(folder / name))
-                for name in (*files, WEIGHTS_FILE)
-            }
-            files[WEIGHTS_FILE] = weights_bytes(self, dtype)
-            for name, content in files.items():
-                handles[name].write(content)
-                # A disk that is full says so here, before the first file takes its name.
-                handles[name].flush()
+        if config is not None or model_card_kwargs is not None:
+            raise InputError(
+                "config, model_card_kwargs: expected None, as a model writes its own config and no"
+                " card, got a value; leave them out"
+            )
+        with atomic_files(folder, obsolete=WEIGHTS_PATTERNS) as place:
+            plain = json.dumps(to_plain(self.config), indent=2) + "\n"
+            (place / CONFIG_FILE).write_text(plain, "utf-8")
+            if hasattr(self, "text_encoder") and isinstance(self.text_encoder, TextEncoder):
+                tokens = self.text_encoder.tokenizer.to_str(pretty=True)
+                (place / TOKENIZER_FILE).write_text(tokens, "utf-8")
+            write_weights(self, place, dtype=dtype, max_shard_size=max_shard_size)
 
     @property
     def device(self) -> torch.device:
@@ -198,12 +204,19 @@ class JOG3R(nn.Module):
 
     @property
     def stitched(self) -> StitchedModel:
-        """The network, where it is a backbone, with or without a pointmap head.
+        """The network, where it is a video backbone, with or without a pointmap head.
 
         Raises:
-            MissingPartError: There is none.
+            InputError: It is none.
         """
-        return self.network
+        network = self._modules.get("network")
+        if isinstance(network, StitchedModel):
+            return network
+        # No AttributeError, which python would take for "no such property".
+        raise InputError(
+            f"network: expected a video backbone, got {type(network).__name__}; load another model"
+            " to generate or train"
+        )
 
     @property
     def token_grid(self) -> tuple[int, int]:
@@ -213,23 +226,23 @@ class JOG3R(nn.Module):
 
     @overload
     def generate(
-        self, prompt: str, *, seed: int = 0, **options: "Unpack[_Options]"
+        self, prompt: Prompt, *, seed: int = 0, **options: "Unpack[_Options]"
     ) -> "Generation": ...
     @overload
     def generate(
-        self, prompt: str, *, seed: Sequence[int], **options: "Unpack[_Options]"
+        self, prompt: Prompt, *, seed: Sequence[int], **options: "Unpack[_Options]"
     ) -> "list[Generation]": ...
     @overload
     def generate(
         self,
-        prompt: list[str] | tuple[str, ...],
+        prompt: list[Prompt] | list[str] | tuple[Prompt, ...],
         *,
         seed: int | Sequence[int] = 0,
         **options: "Unpack[_Options]",
     ) -> "list[Generation]": ...
     def generate(
         self,
-        prompt: str | Sequence[str],
+        prompt: Prompt | Sequence[Prompt],
         *,
         cameras: bool = False,
         negative_prompt: str = "",
@@ -245,7 +258,8 @@ class JOG3R(nn.Module):
         """Make video from text (T2V), with `cameras=True` also its cameras in the same run (T2V+C).
 
         Args:
-            prompt: What to show; or several prompts.
+            prompt: What to show, as text or as `TextFeatures` that a text encoder has made of it;
+                or several prompts.
             cameras: Also reconstruct, from the sampler's own last low-noise step.
             negative_prompt: What to steer away from.
             guidance_scale: Strength of the prompt; 1 switches guidance off. None for what suits the
@@ -296,7 +310,7 @@ class JOG3R(nn.Module):
         else:
             made = text_to_video(self, prompts, seeds, options)
         # Plain numbers and strings in, one result out.
-        return made[0] if isinstance(prompt, str) and not isinstance(seed, Sequence) else made
+        return made[0] if isinstance(prompt, Prompt) and not isinstance(seed, Sequence) else made
 
     def reconstruct(
         self,
@@ -348,45 +362,32 @@ class JOG3R(nn.Module):
             progress=progress,
         )
 
+    def unknown_words(self, prompt: str) -> list[str]:
+        """List the words of a prompt that the model does not know; T5 and CLIP know any.
+
+        Raises:
+            InputError: The prompt is not text, or the model has no text encoder.
+        """
+        text = self.text_encoder
+        return text.unknown_words(prompt) if isinstance(text, TextEncoder) else []
+
     def summary(self) -> str:
         """Describe parts, parameters, sizes and licence, for people."""
-        modules = {name.replace("_", " "): part for name, part in self.named_children()}
-        rows = {name: _parameters(part) for name, part in modules.items()}
-        if hasattr(self, "network"):
-            backbone = _parameters(self.network.backbone)
-            rows |= {"backbone": backbone, "pointmap head": rows.pop("network") - backbone}
-        text = {name: f"{count / 1e6:7.2f} M parameters" for name, count in rows.items()}
-        text |= {"all": f"{_parameters(self) / 1e6:7.2f} M parameters"} | self._facts()
-        return "\n".join(f"{name:<14} {value}" for name, value in text.items())
+        from jog3r.model_summary import summary
 
-    def _facts(self) -> dict[str, str]:
-        """Give what is to be said of the parts there are, by name."""
-        (height, width), config = self.config.image_size, self.config
-        facts = {
-            "works at": f"{height}x{width} px, {config.num_frames} frames, {config.fps:g} frames/s"
-        }
-        if hasattr(self, "network"):
-            tap, depth = self.network.config.tap, self.network.backbone.config.depth
-            facts["tap"] = "none" if tap is None else f"block {tap} of {depth}"
-        if hasattr(self, "schedule"):
-            steps = self.schedule.steps
-            facts["prediction"] = f"{self.schedule.prediction_type}, {steps} DDPM steps"
-        if hasattr(self, "text_encoder"):
-            facts["vocabulary"] = f"{len(self.text_encoder.vocabulary())} words"
-        return facts | {"licence": config.licence}
+        return summary(self)
 
     def _check_agreement(self) -> None:
         """Check that the parts fit each other, which none of them can see."""
-        if not hasattr(self, "network"):
+        if not hasattr(self, "network") or not isinstance(self.network, StitchedModel):
             return
         patch, backbone = self.network.config.patch, self.network.backbone.config
         pairs: dict[str, tuple[Any, Any]] = {}
         if hasattr(self, "autoencoder"):
             frames, rows, columns = backbone.patch_size
-            factor = self.autoencoder.factor
+            factor, channels = self.autoencoder.factor, self.autoencoder.latent_channels
             in_pixels = (frames, factor * rows, factor * columns)
             pairs["patch_size in pixels"] = (in_pixels, (1, patch, patch))
-            channels = self.autoencoder.config.latent_channels
             pairs["in_channels"] = (backbone.in_channels, channels)
         if hasattr(self, "text_encoder"):
             width = self.text_encoder.config.width
@@ -397,14 +398,19 @@ class JOG3R(nn.Module):
                     f"config: expected the backbone's {name} to be {wanted} as in the other parts,"
                     f" got {got}; correct one of them"
                 )
-        if any(side % patch for side in self.config.image_size):
+        # Without a head nothing needs whole patches: backbones that are told sizes pad to them.
+        if self.network.config.tap and any(side % patch for side in self.config.image_size):
             raise InputError(
                 f"config.image_size: expected multiples of network.patch, {patch} px, got"
                 f" {self.config.image_size}; correct one of them"
             )
 
 
-def _text_encoder(config: TextEncoder.Config, tokenizer: "Tokenizer | None") -> TextEncoder:
+def _text_encoder(
+    config: TextEncoder.Config | PretrainedTextEncoder.Config, tokenizer: "Tokenizer | None"
+) -> TextEncoder | PretrainedTextEncoder:
+    if isinstance(config, PretrainedTextEncoder.Config):
+        return config.build()
     if tokenizer is None:
         raise InputError("tokenizer: expected that of the text encoder, got None; pass it")
     return TextEncoder(config, tokenizer)
@@ -412,10 +418,6 @@ def _text_encoder(config: TextEncoder.Config, tokenizer: "Tokenizer | None") -> 
 
 def _given(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def _parameters(module: "nn.Module | Backbone") -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _device(name: str | torch.device) -> torch.device:
@@ -428,19 +430,4 @@ def _device(name: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"device: expected one that torch can use, got {str(name)!r} ({reason}); use 'cpu'"
-        ) from error
-
-
-def _read_config(file: Path) -> JOG3R.Config:
-    if not file.is_file():
-        raise FileError(
-            f"{file}: expected a model folder with {CONFIG_FILE}, {WEIGHTS_FILE} and"
-            f" {TOKENIZER_FILE}, got no such file; check the path"
-        )
-    try:
-        return from_plain(JOG3R.Config, json.loads(file.read_text("utf-8")), file.name)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise FileError(
-            f"{file}: expected a jog3r config, got something else ({error}); copy the model folder"
-            " again"
         ) from error

@@ -104,7 +104,7 @@ class StitchedModel(nn.Module):
         Raises:
             InputError: This network has no head.
         """
-        self._check_head()
+        self.check_head()
         assert self.config.tap is not None
         return self.config.tap
 
@@ -187,7 +187,7 @@ class StitchedModel(nn.Module):
         Raises:
             InputError: Tokens and grid do not fit, or this network has no head.
         """
-        self._check_head()
+        self.check_head()
         B, _, S, D = tokens.shape
         if grid[0] * grid[1] != S:
             raise InputError(
@@ -204,7 +204,12 @@ class StitchedModel(nn.Module):
         maps = (points_1, points_2, confidence_1, confidence_2)
         return PairPrediction(*(x.unflatten(0, (B, P)) for x in maps))
 
-    def _check_head(self) -> None:
+    def check_head(self) -> None:
+        """Check that there is a head.
+
+        Raises:
+            InputError: There is none.
+        """
         if self.config.tap is None:
             raise InputError(
                 "network: expected a backbone with a pointmap head, got one without; train a head"

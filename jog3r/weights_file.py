@@ -5,9 +5,10 @@ Face. Writing appears whole or not at all; reading never holds the weights twice
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,17 +20,19 @@ from jog3r.stored_tensors import INDEX_FILE, WEIGHTS_FILE, locate, shapes, tenso
 EMBEDDED = ("tiny",)
 CONFIG_FILE, TOKENIZER_FILE = "config.json", "tokenizer.json"
 SHARD_PATTERN = "model-*-of-*.safetensors"
+WEIGHTS_PATTERNS = (WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN)
 # What weights may be stored in; float8 needs scales that a file does not have.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 MAX_SHARD_SIZE = "5GB"
 
 
-def find_model(name: str | Path) -> Path:
+def find_model(name: str | Path, **hub: Any) -> Path:
     """Return the folder of a model.
 
     Args:
         name: A model that ships with the package, a folder, or a Hugging Face Hub id, which is
             downloaded. A `Path` is never taken for a hub id.
+        hub: Options of huggingface_hub's `snapshot_download`, such as `revision`.
 
     Raises:
         FileError: No such folder, weights that are not in this tree, or a hub id that cannot be
@@ -56,7 +59,7 @@ def find_model(name: str | Path) -> Path:
             f"model: expected one of {list(EMBEDDED)}, a model folder or a hub id 'owner/name', got"
             f" {name}; check the path"
         )
-    return _download(str(name))
+    return _download(str(name), hub)
 
 
 def write_weights(
@@ -76,7 +79,7 @@ def write_weights(
         max_shard_size: Of a file, in bytes or as in "5GB".
 
     Raises:
-        InputError: A dtype that would lose the weights.
+        InputError: A dtype that would lose the weights, or NaN or infinity in them.
         SaveError: A file cannot be written; what was in the folder is left as it was.
     """
     from huggingface_hub import split_torch_state_dict_into_shards
@@ -91,7 +94,7 @@ def write_weights(
         for name, tensor in state.items()
     }
     plan = split_torch_state_dict_into_shards(sizes, max_shard_size=max_shard_size)
-    with atomic_files(folder, obsolete=(WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN)) as place:
+    with atomic_files(folder, obsolete=WEIGHTS_PATTERNS) as place:
         for file, names in plan.filename_to_tensors.items():
             _write({name: state[name] for name in names}, place / file, dtype)
         if plan.is_sharded:
@@ -103,13 +106,13 @@ def weights_bytes(module: nn.Module, dtype: torch.dtype) -> bytes:
     """Give the state dict as the content of a safetensors file, floating tensors in `dtype`.
 
     Raises:
-        InputError: A dtype that would lose the weights.
+        InputError: A dtype that would lose the weights, or NaN or infinity in them.
     """
     from safetensors.torch import save
 
     _check_dtype(dtype)
     state = _unique(_state(module))
-    return save({name: _prepared(tensor, dtype) for name, tensor in state.items()})
+    return save({name: _prepared(name, tensor, dtype) for name, tensor in state.items()})
 
 
 def read_weights(module: nn.Module, source: str | Path) -> None:
@@ -141,15 +144,50 @@ def read_weights(module: nn.Module, source: str | Path) -> None:
         _replace(module, names, new)
 
 
-def check_weights(module: nn.Module, source: str | Path) -> None:
+def check_weights(module: nn.Module, source: str | Path, *, values: bool = True) -> None:
     """Check that weights fit a module, as `read_weights` does; nothing is changed.
+
+    Args:
+        module: May be on the meta device.
+        source: A safetensors file, an index, or a folder with `model.safetensors` or its index.
+        values: Whether to look at the values too; names and shapes stand at a file's beginning.
 
     Raises:
         FileError: As `read_weights`.
     """
-    source = Path(source)
-    files = locate(source)
-    wanted, found = _state(module), shapes(files)
+    files = locate(Path(source))
+    _check_sizes(str(source), shapes(files), _state(module))
+    if values:
+        _check_values(str(source), tensors(files), _state(module))
+
+
+def check_tensors(module: nn.Module, found: Mapping[str, Tensor], source: str | Path) -> None:
+    """Check that tensors fit a module, as `read_weights` does; nothing is changed.
+
+    Args:
+        module: May be on the meta device.
+        found: By name.
+        source: Where they come from, for messages.
+
+    Raises:
+        FileError: Names, shapes or dtypes do not fit, or there is NaN or infinity.
+    """
+    sizes = {name: tuple(tensor.shape) for name, tensor in found.items()}
+    _check_sizes(str(source), sizes, _state(module))
+    _check_values(str(source), found.items(), _state(module))
+
+
+def shared_names(weights: nn.Module | Mapping[str, Tensor]) -> dict[str, str]:
+    """Map names that share a tensor with an earlier name to that name.
+
+    T5 keeps its word embedding under two names; a file holds it once.
+    """
+    return _aliases(_state(weights))
+
+
+def _check_sizes(
+    source: str, found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]
+) -> None:
     _check_names(source, set(found), wanted)
     wrong = [name for name, shape in found.items() if shape != tuple(wanted[name].shape)]
     if wrong:
@@ -158,11 +196,9 @@ def check_weights(module: nn.Module, source: str | Path) -> None:
             f"{source}: expected {name} of shape {tuple(wanted[name].shape)}, got {found[name]}"
             f" ({len(wrong)} differ); the weights belong to another config"
         )
-    for name, tensor in tensors(files):
-        _check_values(f"{source}: expected {name}", tensor, wanted[name].dtype)
 
 
-def _check_names(source: Path, found: set[str], wanted: Mapping[str, Tensor]) -> None:
+def _check_names(source: str, found: set[str], wanted: Mapping[str, Tensor]) -> None:
     aliases = _aliases(wanted)
     firsts = {aliases.get(name, name) for name in found}
     missing = sorted(name for name in wanted if aliases.get(name, name) not in firsts)
@@ -175,22 +211,30 @@ def _check_names(source: Path, found: set[str], wanted: Mapping[str, Tensor]) ->
         )
 
 
-def _check_values(expected: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    kinds = FLOATS if dtype.is_floating_point else (dtype,)
-    if tensor.dtype not in kinds:
-        raise FileError(
-            f"{expected} in one of {[str(kind) for kind in kinds]}, got {tensor.dtype}; the file is"
-            " damaged or was not made by jog3r, copy it again"
-        )
-    if not dtype.is_floating_point or not tensor.numel():
-        return
-    # In the module's dtype, where a large number may overflow. The extremes of a tensor are NaN if
-    # any value is, and two numbers are quicker to look at.
-    if not torch.stack(tensor.to(dtype).aminmax()).isfinite().all():
-        raise FileError(
-            f"{expected} of finite numbers, got NaN or infinity; the training diverged or the file"
-            " is damaged, take another one"
-        )
+def _check_values(
+    source: str, found: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]
+) -> None:
+    for name, tensor in found:
+        dtype = wanted[name].dtype
+        kinds = FLOATS if dtype.is_floating_point else (dtype,)
+        if tensor.dtype not in kinds:
+            raise FileError(
+                f"{source}: expected {name} in one of {[str(kind) for kind in kinds]}, got"
+                f" {tensor.dtype}; the file is damaged or was not made by jog3r, copy it again"
+            )
+        # In the module's dtype, where a large number may overflow.
+        if not _finite(tensor.to(dtype)):
+            raise FileError(
+                f"{source}: expected {name} of finite numbers, got NaN or infinity; the training"
+                " diverged or the file is damaged, take another one"
+            )
+
+
+def _finite(tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    # The extremes are NaN if any value is, and two numbers are quicker to look at.
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def _replace(module: nn.Module, names: list[str], tensor: Tensor) -> None:
@@ -209,7 +253,7 @@ def _write(tensors: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None)
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    prepared = {name: _prepared(tensor, dtype) for name, tensor in tensors.items()}
+    prepared = {name: _prepared(name, tensor, dtype) for name, tensor in tensors.items()}
     end = 0
     for name, tensor in sorted(prepared.items(), key=lambda item: item[1].data_ptr()):
         if tensor.data_ptr() < end:  # a view of another's memory, which the format does not know
@@ -233,8 +277,14 @@ def _stored_as(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
     return dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
 
 
-def _prepared(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.detach().to("cpu", _stored_as(tensor, dtype)).contiguous()
+def _prepared(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    prepared = tensor.detach().to("cpu", _stored_as(tensor, dtype)).contiguous()
+    if not _finite(prepared):
+        raise InputError(
+            f"weights: expected finite numbers in {prepared.dtype}, got NaN or infinity in {name};"
+            " the training diverged, or only torch.float32 or bfloat16 can hold them"
+        )
+    return prepared
 
 
 def _state(weights: nn.Module | Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -247,10 +297,6 @@ def _unique(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _aliases(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """Map names that share a tensor with an earlier name to that name.
-
-    T5 keeps its word embedding under two names; a file holds it once.
-    """
     first: dict[object, str] = {}
     aliases = {}
     for name, tensor in state.items():
@@ -264,12 +310,12 @@ def _aliases(state: Mapping[str, Tensor]) -> dict[str, str]:
     return aliases
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, options: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
     wanted = [CONFIG_FILE, WEIGHTS_FILE, INDEX_FILE, SHARD_PATTERN, TOKENIZER_FILE, "README.md"]
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=wanted))
+        return Path(snapshot_download(hub_id, allow_patterns=wanted, **options))
     except Exception as error:  # of the network, of the hub, of its client: many kinds
         raise FileError(
             f"model: expected a folder or a reachable hub id, got {hub_id}"

@@ -39,7 +39,9 @@ ARROWS: dict[str, set[str]] = {
     "curation": {"data", "metrics"},
     "stitch": {"backbones", "heads", "conditions"},
     "routes": {"stitch", "codecs", "diffusion", "alignment", "data"},
-    "model": {"routes", "data", "export", "weights_file"},
+    "model_config": {"stitch", "codecs", "diffusion"},
+    "model_summary": {"stitch", "codecs"},
+    "model": {"model_config", "model_summary", "routes", "data", "export", "weights_file"},
     "conversion": {"model"},
     "training": {"model", "losses", "metrics"},
     "cli": {"training", "conversion", "viewer", "curation"},
@@ -48,11 +50,12 @@ ARROWS: dict[str, set[str]] = {
 # features are saved in the same way;
 # the routes name the type of the model that calls them, for the type checker only.
 UPWARD_IN_FUNCTIONS = {("results", "export"), ("codecs", "export")}
-UPWARD_FOR_TYPES = {("routes", "model")}
+UPWARD_FOR_TYPES = {("routes", "model"), ("model_summary", "model")}
 
 # Rooms that are entered only to run a model, which needs the wrapped packages anyway. From all
 # other rooms a wrapper is imported inside a function: reading a camera file waits for no diffusers.
 WITH_MODEL = {"codecs", "diffusion", "stitch", "routes", "model", "conversion", "training"}
+WITH_MODEL |= {"model_config", "model_summary"}
 
 LIGHTNING = {"lightning", "pytorch_lightning", "jsonargparse"}
 # Slow to import or hard to install: only inside functions, or in a file that wraps them.

@@ -96,7 +96,7 @@ def no_tokenizer(folder: Path) -> None:
     ("spoil", "message"),
     [
         (truncated, "truncated or foreign"),
-        (foreign, "truncated or foreign"),
+        (foreign, "got a web page"),
         (lacking, r"1 missing \['network\.tap_norm\.weight'\]"),
         (surplus, r"1 unknown \['extra'\]"),
         (misshapen, r"of shape \(32,\), got \(7,\)"),
@@ -119,7 +119,9 @@ def test_wrong_files(folder: Path, spoil: Any, message: str) -> None:
 def test_half_a_file(folder: Path, name: str, cut: float) -> None:
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[: int(cut * len(content))])
-    with pytest.raises(FileError, match=rf"{name}: expected .* got (something else|a truncated)"):
+    with pytest.raises(
+        FileError, match=rf"{name}: expected .* got (something else|a truncated|an empty)"
+    ):
         JOG3R.from_pretrained(folder)
 
 
@@ -202,7 +204,7 @@ class TestMissingParts:
         with pytest.raises(MissingPartError, match=f"^{part}: expected a model with this part"):
             getattr(again, part)
         if part != "text_encoder":
-            with pytest.raises(MissingPartError, match="expected a model with this part"):
+            with pytest.raises(InputError, match=f"^{part}: expected a"):
                 again.generate("a red cube", progress=False)
 
     def test_other_attributes_are_missing_as_ever(self, tiny_model: Any) -> None:
@@ -255,7 +257,7 @@ def test_no_name(name: Any, as_a_user: None) -> None:
         JOG3R.from_pretrained(name)
 
 
-@pytest.mark.parametrize("dtype", ["float16", None, torch.int8, torch.float8_e4m3fn])
+@pytest.mark.parametrize("dtype", ["float16", torch.int8, torch.float8_e4m3fn])
 def test_dtypes_that_lose_the_weights(
     tiny_model: Any, tmp_path: Path, dtype: Any, as_a_user: None
 ) -> None:
@@ -271,10 +273,10 @@ def test_a_full_disk_leaves_the_old_model(
 
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    def full(*_: Any) -> bytes:
+    def full(*_: Any, **options: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(jog3r.model, "weights_bytes", full)
+    monkeypatch.setattr(jog3r.model, "write_weights", full)
     with pytest.raises(SaveError, match="No space left"):
         tiny_model.save_pretrained(folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before

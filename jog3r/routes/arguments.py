@@ -1,6 +1,7 @@
 """What users pass to `JOG3R.generate` and `JOG3R.reconstruct`, checked once."""
 
 import operator
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -9,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jog3r.codecs.features import TextFeatures
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics
 
 Callback: TypeAlias = Callable[[int, float, Tensor], Tensor | None]
 """Called after every sampling step with its index, its timestep and the latents."""
+
+Prompt: TypeAlias = str | TextFeatures
+"""Text, or what a text encoder has made of it."""
 
 REFINEMENTS = ("photometric", None)
 """What may follow the alignment of pointmaps."""
@@ -96,11 +101,13 @@ def check_alignment(regularisers: Any, refine: Any) -> None:
         raise InputError(f"refine: expected one of {REFINEMENTS}, got {refine!r}; choose one")
 
 
-def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[list[str], list[int]]:
+def pair_up(
+    prompt: Prompt | Sequence[Prompt], seed: int | Sequence[int]
+) -> tuple[list[Prompt], list[int]]:
     """Give prompts and seeds of equal length, one of each per sample.
 
     Raises:
-        InputError: Not strings and whole numbers, none at all, or lists of different lengths.
+        InputError: Not prompts and whole numbers, none at all, or lists of different lengths.
 
     Example:
         >>> pair_up("a cone", [3, 4])
@@ -108,12 +115,14 @@ def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[lis
         >>> pair_up(["a cone", "a cube"], 3)
         (['a cone', 'a cube'], [3, 4])
     """
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, Sequence) or not all(isinstance(text, str) for text in prompts):
-        raise InputError(f"prompt: expected a string or a list of strings, got {prompt!r}")
+    prompts = [prompt] if isinstance(prompt, Prompt) else prompt
+    if not isinstance(prompts, Sequence) or not all(isinstance(text, Prompt) for text in prompts):
+        raise InputError(
+            f"prompt: expected a string, TextFeatures or a list of them, got {reprlib.repr(prompt)}"
+        )
     seeds = [seed] if not isinstance(seed, Sequence) else seed
     seeds = [whole_number("seed", number) for number in seeds]
-    if isinstance(prompt, str):
+    if isinstance(prompt, Prompt):
         prompts = [prompt] * len(seeds)
     elif not isinstance(seed, Sequence):
         seeds = [whole_number("seed", seeds[0] + i) for i in range(len(prompts))]
@@ -123,6 +132,11 @@ def pair_up(prompt: str | Sequence[str], seed: int | Sequence[int]) -> tuple[lis
             f" {len(seeds)} seeds; give equally many"
         )
     return list(prompts), seeds
+
+
+def words(prompt: Prompt) -> str:
+    """Give the text of a prompt; features do not know it."""
+    return prompt if isinstance(prompt, str) else ""
 
 
 def known_intrinsics(K: Any, size: tuple[int, int], frames: int) -> Tensor | None:

@@ -1,54 +1,90 @@
 """What the backbone is told by text, and what it is told where there is none."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from jog3r.codecs.features import TextFeatures, text_batch
+from jog3r.codecs.text import TextEncoder
 from jog3r.errors import InputError
+from jog3r.routes.arguments import Prompt
+
+if TYPE_CHECKING:
+    from jog3r.model import JOG3R
 
 
-def with_null_text(
-    text: Float[Tensor, "b l e"],
-    mask: Bool[Tensor, "b l"],
-    kept: Sequence[bool],
-    null: Float[Tensor, "n e"],
-    *,
-    extra: int = 0,
-) -> tuple[Float[Tensor, "c n e"], Bool[Tensor, "c n"]]:
-    """Put the stored null text in the place of dropped prompts, and append it `extra` times.
-
-    A dropped prompt keeps its mask: the public checkpoints were trained so, and the length of the
-    prompt is all that is left of it. Appended null texts are attended to in full.
-
-    Args:
-        text: Features of the prompts.
-        mask: True at their tokens.
-        kept: Which of them stay.
-        null: The backbone's null text.
-        extra: How many null texts follow, for reconstruction.
-
-    Returns:
-        Features and mask of B + extra texts, as long as the null text.
+def check_prompts(model: "JOG3R", prompts: Sequence[Prompt]) -> None:
+    """Refuse prompts that the model's text encoder does not understand.
 
     Raises:
-        InputError: Prompts longer than the null text, or features of another width.
-
-    Source: classifier-free guidance as in Open-Sora 1.0.
+        InputError: A prompt that is too long or without a known word, or any where there is no text
+            encoder.
     """
-    missing = len(null) - text.shape[1]
-    if missing < 0 or text.shape[2] != null.shape[1]:
+    for text in dict.fromkeys(prompt for prompt in prompts if isinstance(prompt, str) and prompt):
+        model.text_encoder.check_prompt(text)
+
+
+def encodes_empty(model: "JOG3R") -> bool:
+    """Whether the empty prompt is encoded like any other, by a text encoder of the model's own."""
+    return hasattr(model, "text_encoder") and isinstance(model.text_encoder, TextEncoder)
+
+
+def encode_texts(
+    model: "JOG3R", texts: Sequence[Prompt]
+) -> tuple[Float[Tensor, "b l e"], Bool[Tensor, "b l"]]:
+    """Encode prompts; the empty one as the model was trained to take it.
+
+    A text encoder of the model's own encodes it like any other. With an encoder from elsewhere, and
+    without one, it is the null text that the backbone stores.
+
+    Raises:
+        InputError: A prompt that is too long, one where there is no text encoder, or features of
+            several widths.
+    """
+    encoder = model.text_encoder if hasattr(model, "text_encoder") else None
+    if not encodes_empty(model):
+        texts = [null_text(model) if text == "" else text for text in texts]
+    return text_batch(texts, encoder, device=model.device)
+
+
+def guided_texts(
+    model: "JOG3R", negative_prompt: Prompt, prompts: Sequence[Prompt]
+) -> tuple[Float[Tensor, "b l e"], Bool[Tensor, "b l"]]:
+    """Encode what guidance leads away from, once per prompt, and then the prompts.
+
+    Raises:
+        InputError: As `encode_texts`; and features of a prompt that are longer than the null text.
+
+    Source: as in Open-Sora's sampling, the null text keeps the mask of the prompt.
+    """
+    if encodes_empty(model) or negative_prompt != "":
+        return encode_texts(model, [*[negative_prompt] * len(prompts), *prompts])
+    features, masks = encode_texts(model, prompts)
+    rows = [TextFeatures(*row) for row in zip(features, masks, strict=True)]
+    nulls = [null_text(model, mask) for mask in masks]
+    return text_batch([*nulls, *rows], device=model.device)
+
+
+def null_text(model: "JOG3R", mask: Bool[Tensor, " l"] | None = None) -> TextFeatures:
+    """Give the backbone's stored features that stand for "no text".
+
+    Args:
+        model: The model.
+        mask: Of the prompt in whose place it comes; None to attend to all of it.
+
+    Raises:
+        InputError: The mask is longer than the null text.
+    """
+    features = model.stitched.backbone.null_text(1)[0]
+    if mask is None:
+        return TextFeatures(features, features.new_ones(len(features)).bool())
+    missing = len(features) - len(mask)
+    if missing < 0:
         raise InputError(
-            f"text: expected features of at most {len(null)} tokens and {null.shape[1]} channels,"
-            f" got {tuple(text.shape)}; encode the captions with the checkpoint's text encoder"
+            f"prompt: expected features of at most {len(features)} tokens, as the backbone's null"
+            f" text has, got {len(mask)}; encode it with the checkpoint's text encoder"
         )
-    stays = torch.tensor(kept, device=text.device)[:, None, None]
-    null = null.to(text)
-    texts = torch.where(stays, F.pad(text, (0, 0, 0, missing)), null)
-    full = mask.new_ones(extra, len(null))
-    return (
-        torch.cat([texts, null.expand(extra, -1, -1)]),
-        torch.cat([F.pad(mask, (0, missing)), full]),
-    )
+    return TextFeatures(features, F.pad(mask, (0, missing)))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from jog3r.diffusion.interface import least_steps
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
-from jog3r.routes.arguments import SamplingOptions, check_alignment
-from jog3r.routes.text_to_video import decode, sample_latents, video_format
-from jog3r.routes.video_to_cameras import reconstruct_tokens
+from jog3r.routes.arguments import Prompt, SamplingOptions, check_alignment, words
+from jog3r.routes.text_to_video import decode, sample_latents
+from jog3r.routes.video_formats import video_format
+from jog3r.routes.video_to_cameras import align_pointmaps, frames_at, pair_pointmaps
 
 if TYPE_CHECKING:
     from jog3r.alignment import Regularisers
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def text_to_video_and_cameras(
     model: "JOG3R",
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     seeds: Sequence[int],
     options: SamplingOptions,
     *,
@@ -31,13 +32,15 @@ def text_to_video_and_cameras(
     """Generate videos with cameras, depth and points.
 
     Raises:
-        InputError: A single frame, or so few steps that the last one is outside the low-noise range
-            of the head; no such refinement; what `sample_latents` refuses.
+        InputError: A network without a head, a single frame, or so few steps that the last one is
+            outside the low-noise range of the head; no such refinement; what `sample_latents`
+            refuses.
         AlignmentError: Pointmaps of a sample that no camera explains; holds all that was made.
     """
     from jog3r.results import Generation
 
     check_alignment(regularisers, refine)
+    model.stitched.check_head()
     if options.frames < 2:
         raise InputError(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
@@ -46,18 +49,21 @@ def text_to_video_and_cameras(
     _check_last_step(model, options)
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for
+    seen = model.autoencoder.frames_of_latents(options.frames)
+    videos = decode(model, sample.latents, options.frames)
     made, failures = [], []
-    for video, tokens, prompt, seed in zip(
-        decode(model, sample.latents), sample.tokens, prompts, seeds, strict=True
-    ):
+    for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True):
         try:
-            scene = reconstruct_tokens(
-                model, tokens, video, regularisers=regularisers, refine=refine
+            scene = align_pointmaps(
+                pair_pointmaps(model, tokens),
+                frames_at(video, seen),
+                regularisers=regularisers,
+                refine=refine,
             )
         except AlignmentError as error:
             scene = None
             failures.append(f"seed {seed}: {error}")
-        made.append(Generation(video=video, prompt=prompt, seed=seed, reconstruction=scene))
+        made.append(Generation(video=video, prompt=words(prompt), seed=seed, reconstruction=scene))
     if failures:  # raised at the end, so that no sample is lost with another
         raise AlignmentError("; ".join(failures), made)
     return made
@@ -65,7 +71,7 @@ def text_to_video_and_cameras(
 
 def _check_last_step(model: "JOG3R", options: SamplingOptions) -> None:
     """Check that the sampler itself ends where the head was trained, whatever its times."""
-    schedule, made = model.schedule, video_format(model, 1, options)
+    schedule, made = model.schedule, video_format(model, 1, options.frames)
     last = schedule.sampler(options.steps, made).timesteps[-1]
     if last <= RECONSTRUCTION_MAX:
         return

@@ -1,4 +1,7 @@
-"""V2C: video -> latents -> tokens at the tap -> pointmaps -> alignment -> refinement."""
+"""V2C: video -> latents -> tokens at the tap -> pointmaps -> alignment -> refinement.
+
+Or, with DUSt3R in place of backbone and head: video -> pointmaps -> alignment -> refinement.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,11 @@ from tqdm.auto import tqdm
 from jog3r.diffusion.schedule import RECONSTRUCTION_AT
 from jog3r.errors import AlignmentError, InputError
 from jog3r.geometry import check_intrinsics
+from jog3r.heads.dust3r import DUSt3R
 from jog3r.routes.arguments import check_alignment, known_intrinsics
+from jog3r.routes.prompts import encode_texts
+from jog3r.routes.video_formats import video_format
+from jog3r.stitch import StitchedModel
 
 if TYPE_CHECKING:
     from jog3r.alignment import PairPointmaps, Regularisers
@@ -44,24 +51,61 @@ def video_to_cameras(
     from jog3r.results import Video
 
     check_alignment(regularisers, refine)
+    if isinstance(model.network, StitchedModel):
+        model.network.check_head()
     original = read_video(source, stride=stride, max_frames=max_frames)
     if len(original) < 2:
         raise InputError(
             f"video: expected at least 2 frames, got {len(original)}; one frame has no camera path"
         )
-    K_source = known_intrinsics(K, (original.height, original.width), len(original))
-    frames, K, mapping = resize_and_crop(original.tensor(), K_source, model.config.image_size)
+    source_size = (original.height, original.width)
+    K_source = known_intrinsics(K, source_size, len(original))
+    size = working_size(model, source_size)
+    frames, K, mapping = resize_and_crop(original.tensor(), K_source, size)
     if K is not None:
-        check_intrinsics(K, model.config.image_size, name="K, after crop and resizing")
+        check_intrinsics(K, size, name="K, after crop and resizing")
     with tqdm(total=2, desc="reconstructing", disable=not progress) as bar:
-        tokens = video_tokens(model, frames[None], [seed])[0]
+        pairs, seen = video_pointmaps(model, frames, seed)
         bar.update()
-        small = Video.from_tensor(frames, fps=original.fps)
-        found = reconstruct_tokens(
-            model, tokens, small, K=K, regularisers=regularisers, refine=refine
+        found = align_pointmaps(
+            pairs,
+            frames_at(Video.from_tensor(frames, fps=original.fps), seen),
+            K=K[seen] if K is not None and K.ndim == 3 else K,
+            regularisers=regularisers,
+            refine=refine,
         )
         bar.update()
-    return _in_source_pixels(found, mapping, original)
+    return _in_source_pixels(found, mapping, frames_at(original, seen))
+
+
+def working_size(model: "JOG3R", source: tuple[int, int]) -> tuple[int, int]:
+    """Choose the size (height, width) [px] at which a model sees frames.
+
+    A video backbone has one. DUSt3R takes any shape: whole patches, the longer side as in training.
+    """
+    if isinstance(model.network, StitchedModel):
+        return model.config.image_size
+    patch, scale = model.network.config.patch, max(model.config.image_size) / max(source)
+    height, width = (max(patch, round(side * scale / patch) * patch) for side in source)
+    return height, width
+
+
+def video_pointmaps(model: "JOG3R", frames: Tensor, seed: int) -> "tuple[PairPointmaps, list[int]]":
+    """Give the pointmaps of the star graph (0, f), by whatever network the model has.
+
+    Args:
+        model: The model.
+        frames: `(T, 3, H, W)` in [-1, 1], of its working size.
+        seed: Of the little noise that a video backbone is given.
+
+    Returns:
+        The pointmaps, and which frames they are of: all, or where latents span several frames, the
+        last one of each.
+    """
+    if isinstance(model.network, DUSt3R):
+        return image_pointmaps(model.network, frames), list(range(len(frames)))
+    seen = model.autoencoder.frames_of_latents(len(frames))
+    return pair_pointmaps(model, video_tokens(model, frames[None], [seed])[0]), seen
 
 
 @torch.inference_mode()
@@ -73,12 +117,14 @@ def video_tokens(model: "JOG3R", video: Tensor, seeds: Sequence[int]) -> Tensor:
         video: `(B, T, 3, H, W)` in [-1, 1], of the model's size.
         seeds: Of the noise, one per sample.
     """
+    network = model.stitched
     latents = model.autoencoder.encode(video.to(model.device))
     noise = model.schedule.unit_noise(latents.shape[1:], seeds).to(model.device)
     times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
     noisy = model.schedule.add_noise(latents, noise, times)
-    text, text_mask = model.text_encoder([""] * len(latents))
-    return model.network.tokens(noisy, times.float(), text, text_mask)
+    text, text_mask = encode_texts(model, [""] * len(latents))
+    told = video_format(model, len(latents), video.shape[1])
+    return network.tokens(noisy, times.float(), text, text_mask, video_format=told)
 
 
 @torch.inference_mode()
@@ -90,32 +136,52 @@ def pair_pointmaps(model: "JOG3R", tokens: Tensor, *, chunk: int = 16) -> "PairP
         tokens: At the tap, `(T, S, D)`.
         chunk: Pairs per pass; bounds the memory.
     """
-    from jog3r.alignment import PairPointmaps
-
     partners = torch.arange(1, len(tokens), device=tokens.device)
     parts = [
-        model.network.pointmaps(tokens[None], part[None], model.token_grid)
+        model.stitched.pointmaps(tokens[None], part[None], model.token_grid)
         for part in partners.split(chunk)
     ]
-    return PairPointmaps(
-        pairs=torch.stack([torch.zeros_like(partners), partners], dim=1).cpu(),
-        points_i=_joined([part.points_1 for part in parts]),
-        points_j=_joined([part.points_2 for part in parts]),
-        confidence_i=_joined([part.confidence_1 for part in parts]),
-        confidence_j=_joined([part.confidence_2 for part in parts]),
+    return _star(
+        [part.points_1[0] for part in parts],
+        [part.points_2[0] for part in parts],
+        [part.confidence_1[0] for part in parts],
+        [part.confidence_2[0] for part in parts],
     )
 
 
-def reconstruct_tokens(
-    model: "JOG3R",
-    tokens: Tensor,
+@torch.inference_mode()
+def image_pointmaps(network: DUSt3R, frames: Tensor, *, chunk: int = 16) -> "PairPointmaps":
+    """Give the pointmaps of the star graph (0, f) by DUSt3R; every frame is encoded once.
+
+    Args:
+        network: The network.
+        frames: `(T, 3, H, W)` in [-1, 1], sides multiples of its patch.
+        chunk: Frames and pairs per pass; bounds the memory.
+    """
+    frames = frames.to(network.mask_token.device)
+    grid = (frames.shape[2] // network.config.patch, frames.shape[3] // network.config.patch)
+    tokens = torch.cat([network.encode(part) for part in frames.split(chunk)])
+    parts = [
+        network.star_pointmaps(torch.cat([tokens[:1], part]), grid, chunk=1)
+        for part in tokens[1:].split(chunk)
+    ]
+    return _star(
+        [first.points for first, _ in parts],
+        [second.points for _, second in parts],
+        [first.confidence for first, _ in parts],
+        [second.confidence for _, second in parts],
+    )
+
+
+def align_pointmaps(
+    pairs: "PairPointmaps",
     video: "Video",
     *,
     K: Tensor | None = None,
     regularisers: "Regularisers | None" = None,
     refine: str | None = "photometric",
 ) -> "Reconstruction":
-    """Align the pointmaps of one video's tokens; the result is in the pixels of the network.
+    """Align the pointmaps of one video; the result is in the pixels of the network.
 
     Raises:
         AlignmentError: Pointmaps that no camera explains.
@@ -124,7 +190,7 @@ def reconstruct_tokens(
     from jog3r.results import Cameras, Reconstruction
 
     try:
-        aligned = align(pair_pointmaps(model, tokens), regularisers=regularisers, intrinsics=K)
+        aligned = align(pairs, regularisers=regularisers, intrinsics=K)
         if refine == "photometric":
             aligned = refine_photometrically(aligned, video.tensor())
         cameras = Cameras(
@@ -146,9 +212,34 @@ def reconstruct_tokens(
     )
 
 
-def _joined(maps: list[Tensor]) -> Tensor:
-    """Join the pairs of one video's chunks `(1, P, ...)`."""
-    return torch.cat(maps, dim=1)[0].float().cpu()
+def frames_at(video: "Video", seen: Sequence[int]) -> "Video":
+    """Give a video of some of the frames, at the rate at which they are apart."""
+    from jog3r.results import Video
+
+    if len(seen) == len(video):
+        return video
+    return Video(video.frames[list(seen)], fps=video.fps * len(seen) / len(video))
+
+
+def _star(
+    points_i: list[Tensor],
+    points_j: list[Tensor],
+    confidence_i: list[Tensor],
+    confidence_j: list[Tensor],
+) -> "PairPointmaps":
+    """Join the chunks of the pairs (0, f)."""
+    from jog3r.alignment import PairPointmaps
+
+    maps = (torch.cat(x).float().cpu() for x in (points_i, points_j, confidence_i, confidence_j))
+    points_0, points_f, confidence_0, confidence_f = maps
+    partners = torch.arange(1, len(points_0) + 1)
+    return PairPointmaps(
+        pairs=torch.stack([torch.zeros_like(partners), partners], dim=1),
+        points_i=points_0,
+        points_j=points_f,
+        confidence_i=confidence_0,
+        confidence_j=confidence_f,
+    )
 
 
 def _in_source_pixels(

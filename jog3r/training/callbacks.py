@@ -99,7 +99,10 @@ def _generated(model: JOG3R, steps: int, frames: int) -> Tensor:
     )
     sample = sample_latents(model, SHEET_PROMPTS, range(len(SHEET_PROMPTS)), options)
     chosen = torch.linspace(0, frames - 1, 4).long()
-    rows = [torch.cat(list(video.frames[chosen]), dim=1) for video in decode(model, sample.latents)]
+    rows = [
+        torch.cat(list(video.frames[chosen]), dim=1)
+        for video in decode(model, sample.latents, frames)
+    ]
     return torch.cat(rows)
 
 

@@ -149,5 +149,5 @@ def _in_one_line(error: Exception) -> str:
     found = re.search(told, text)
     if found is None:
         return text.rstrip(".")
-    nested = r'Parser key "(\S+)": Does not validate .*?Problem with given class_path \S+: (.+)'
+    nested = r'Parser key "(\S+)": Does not .*?Problem with given class_path \S+: (.+?)(?: - .*|$)'
     return f"{found[1]}: " + re.sub(nested, r"\1: \2", found[2])

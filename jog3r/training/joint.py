@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from jog3r.backbones.interface import VideoFormat
+from jog3r.codecs.features import TextFeatures
 from jog3r.codecs.text import TextEncoder, word_tokenizer
 from jog3r.data.world.captions import vocabulary
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
@@ -18,7 +18,8 @@ from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.losses.generation import generation_loss
 from jog3r.losses.pointmap_regression import pointmap_regression
 from jog3r.model import JOG3R
-from jog3r.routes.prompts import with_null_text
+from jog3r.routes.prompts import encode_texts, null_text
+from jog3r.routes.video_formats import video_format
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
 from jog3r.training.trained_parts import TrainedParts
@@ -195,22 +196,18 @@ class JointTraining(pl.LightningModule):
         self, batch: dict[str, Any], kept: Sequence[bool], *, empty: int
     ) -> tuple[Tensor, Tensor]:
         """Give the features of the captions that are kept, and of `empty` more empty prompts."""
-        if "text" in batch:
-            null = self.model.stitched.backbone.null_text(1)[0]
-            return with_null_text(batch["text"], batch["text_mask"], kept, null, extra=empty)
-        prompts = [text if keep else "" for text, keep in zip(batch["caption"], kept, strict=True)]
-        return self.model.text_encoder([*prompts, *[""] * empty])
-
-    def _video_format(self, batch: dict[str, Any]) -> VideoFormat:
-        depth, (height, width) = batch["depth"], self.model.config.image_size
-        return VideoFormat.of(
-            len(depth),
-            num_frames=depth.shape[1],
-            height=height,
-            width=width,
-            fps=self.model.config.fps,
-            device=depth.device,
-        )
+        empties = [""] * empty
+        if "text" not in batch:
+            texts = zip(batch["caption"], kept, strict=True)
+            return encode_texts(
+                self.model, [*(text if keep else "" for text, keep in texts), *empties]
+            )
+        # A dropped prompt keeps its mask, as it does in guidance.
+        rows = [
+            TextFeatures(text, mask) if keep else null_text(self.model, mask)
+            for text, mask, keep in zip(batch["text"], batch["text_mask"], kept, strict=True)
+        ]
+        return encode_texts(self.model, [*rows, *empties])
 
     def _draw(self, latents: Tensor, batch: dict[str, Any], generator: torch.Generator) -> "_Draws":
         """Draw what is random in a step. A change of order here changes every later training."""
@@ -220,7 +217,8 @@ class JointTraining(pl.LightningModule):
         return _Draws(
             noise=noise,
             t_gen=self.model.schedule.draw_timesteps(
-                uniform[0] ** self.timestep_power, self._video_format(batch)
+                uniform[0] ** self.timestep_power,
+                video_format(self.model, clips, batch["depth"].shape[1]),
             ),
             t_rec=(uniform[1] * (RECONSTRUCTION_MAX + 1)).long(),
             kept=(uniform[2] >= self.prompt_dropout).tolist(),
@@ -232,14 +230,17 @@ class JointTraining(pl.LightningModule):
         """Run both halves in one call; clips of a single frame have no pairs and no second half."""
         schedule, network = self.model.schedule, self.model.stitched
         noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
-        clips, _, frames = latents.shape[:3]
+        (clips, _, frames), length = latents.shape[:3], batch["depth"].shape[1]
         if frames == 1:
-            text, mask = self._text(batch, drawn.kept, empty=0)
-            return network(noisy, drawn.t_gen.float(), text, mask).prediction, None
-        text, mask = self._text(batch, drawn.kept, empty=clips)
+            text = self._text(batch, drawn.kept, empty=0)
+            told = video_format(self.model, clips, length)
+            out = network(noisy, drawn.t_gen.float(), *text, video_format=told)
+            return out.prediction, None
+        text = self._text(batch, drawn.kept, empty=clips)
         both = torch.cat([noisy, schedule.add_noise(latents, drawn.noise[1], drawn.t_rec)])
         times = torch.cat([drawn.t_gen, drawn.t_rec]).float()
-        return network.joint(both, times, text, mask, reconstructed=clips)
+        told = video_format(self.model, 2 * clips, length)
+        return network.joint(both, times, *text, reconstructed=clips, video_format=told)
 
     def _generation_loss(self, latents: Tensor, drawn: "_Draws", prediction: Tensor) -> Tensor:
         target = self.model.schedule.target(latents, drawn.noise[0], drawn.t_gen)

@@ -65,7 +65,7 @@ def test_generate_saves_the_video_where_cameras_fail(
     def fails(*args: object, **options: object) -> None:
         raise AlignmentError("video: expected a clip, got fog; try another")
 
-    monkeypatch.setattr(text_to_video_and_cameras, "reconstruct_tokens", fails)
+    monkeypatch.setattr(text_to_video_and_cameras, "align_pointmaps", fails)
     line = ["generate", "a red cone", "--cameras", "--steps", "10", "--frames", "2"]
     out = tmp_path / "out"
     assert main([*line, "--model", model, "--no-progress", "--out", str(out)]) == 2

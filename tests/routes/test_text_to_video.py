@@ -17,8 +17,8 @@ from jog3r.routes.text_to_video import (
     SamplingOptions,
     initial_noise,
     sample_latents,
-    video_format,
 )
+from jog3r.routes.video_formats import video_format
 
 PROMPT = "a red sphere in a brick room"
 QUICK: dict[str, Any] = {"num_inference_steps": 3, "num_frames": 3, "progress": False}
@@ -113,13 +113,13 @@ class TestGuidance:
     def test_scale_one_runs_half_the_batch(
         self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        sizes, forward = [], model.network.forward
+        sizes, forward = [], model.stitched.forward
 
-        def spy(batch: Tensor, *rest: Tensor) -> Any:
+        def spy(batch: Tensor, *rest: Tensor, **told: Any) -> Any:
             sizes.append(len(batch))
-            return forward(batch, *rest)
+            return forward(batch, *rest, **told)
 
-        monkeypatch.setattr(model.network, "forward", spy)
+        monkeypatch.setattr(model.stitched, "forward", spy)
         latents(model, [PROMPT], [7], guidance_scale=1.0)
         latents(model, [PROMPT], [7], guidance_scale=2.0)
         assert sizes == [1, 1, 1, 2, 2, 2]
@@ -136,8 +136,7 @@ class TestSchedules:
     @pytest.fixture
     def spread_model(self, model: JOG3R) -> JOG3R:
         """Return the model with a learned variance behind what it predicts."""
-        network = model.config.network
-        assert network is not None
+        network = model.stitched.config
         learning = network.backbone_config | {"learn_sigma": True}
         network = dataclasses.replace(network, backbone_config=learning)
         config = dataclasses.replace(
@@ -171,7 +170,7 @@ class TestSchedules:
         other = latents(model, [PROMPT], [7], **options)
         assert other.shape == usual.shape
         assert other.isfinite().all()
-        size = video_format(model, 1, sampling_options())
+        size = video_format(model, 1, sampling_options().frames)
         assert told == schedule.sampler(3, size).timesteps
 
 

@@ -24,7 +24,7 @@ K = torch.tensor([[15.0, 0.0, 8.0], [0.0, 15.0, 8.0], [0.0, 0.0, 1.0]])
 @pytest.fixture
 def model(tiny_model: JOG3R, monkeypatch: pytest.MonkeyPatch) -> JOG3R:
     """Give alignment a lens: untrained weights make pointmaps that call for no focal length."""
-    monkeypatch.setattr(route, "reconstruct_tokens", partial(route.reconstruct_tokens, K=K))
+    monkeypatch.setattr(route, "align_pointmaps", partial(route.align_pointmaps, K=K))
     return tiny_model
 
 
@@ -46,7 +46,7 @@ def test_nothing_is_encoded_or_noised_again(model: JOG3R, monkeypatch: pytest.Mo
     expected = model.generate(PROMPT, cameras=True, **QUICK)
     monkeypatch.setattr(model.autoencoder, "encode", never)
     monkeypatch.setattr(type(model.schedule), "add_noise", never)
-    monkeypatch.setattr(model.network, "tokens", never)
+    monkeypatch.setattr(model.stitched, "tokens", never)
     assert model.generate(PROMPT, cameras=True, **QUICK) == expected
 
 
@@ -65,7 +65,7 @@ def test_tokens_are_those_of_the_last_step_with_the_empty_prompt(
     tokens = []
 
     def spy(name: str) -> Any:
-        real = getattr(model.network, name)
+        real = getattr(model.stitched, name)
 
         def call(*inputs: torch.Tensor, **more: Any) -> Any:
             calls[name].append(inputs)
@@ -73,15 +73,15 @@ def test_tokens_are_those_of_the_last_step_with_the_empty_prompt(
 
         return call
 
-    reconstruct = route.reconstruct_tokens
+    decode = route.pair_pointmaps
 
-    def catch(model: JOG3R, found: torch.Tensor, *rest: Any, **options: Any) -> Any:
+    def catch(model: JOG3R, found: torch.Tensor) -> Any:
         tokens.append(found)
-        return reconstruct(model, found, *rest, **options)
+        return decode(model, found)
 
     for name in calls:
-        monkeypatch.setattr(model.network, name, spy(name))
-    monkeypatch.setattr(route, "reconstruct_tokens", catch)
+        monkeypatch.setattr(model.stitched, name, spy(name))
+    monkeypatch.setattr(route, "pair_pointmaps", catch)
     shot = model.generate(PROMPT, cameras=True, **options, **QUICK)
     # One call a step, also where the empty prompt has to come into the last one.
     assert len(calls["forward"]) == (9 if apart else 10)
@@ -89,7 +89,7 @@ def test_tokens_are_those_of_the_last_step_with_the_empty_prompt(
     latents, times, *_ = (calls["joint"] or calls["forward"])[-1]
     assert times.unique().tolist() == [99.0]
     with torch.inference_mode():
-        expected = model.network.tokens(latents[:1], times[:1], *model.text_encoder([""]))
+        expected = model.stitched.tokens(latents[:1], times[:1], *model.text_encoder([""]))
     torch.testing.assert_close(tokens[0], expected[0], atol=1e-5, rtol=1e-4)
     assert shot.video == model.generate(PROMPT, **options, **QUICK).video
 
@@ -98,7 +98,7 @@ def test_one_failure_does_not_lose_the_other_samples(
     model: JOG3R, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = model.generate(PROMPT, cameras=True, seed=[2, 3], **QUICK)
-    reconstruct, calls = route.reconstruct_tokens, []
+    reconstruct, calls = route.align_pointmaps, []
 
     def second_fails(*inputs: Any, **options: Any) -> Any:
         calls.append(inputs)
@@ -106,7 +106,7 @@ def test_one_failure_does_not_lose_the_other_samples(
             raise AlignmentError("video: expected a clip, got fog; try another")
         return reconstruct(*inputs, **options)
 
-    monkeypatch.setattr(route, "reconstruct_tokens", second_fails)
+    monkeypatch.setattr(route, "align_pointmaps", second_fails)
     with pytest.raises(AlignmentError, match="seed 3: video: expected a clip, got fog") as caught:
         model.generate(PROMPT, cameras=True, seed=[2, 3], **QUICK)
     first, second = caught.value.generations

@@ -112,13 +112,13 @@ class TestTokens:
     def test_low_noise_and_the_empty_prompt(
         self, model: JOG3R, frames: Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        seen, tokens = [], model.network.tokens
+        seen, tokens = [], model.stitched.tokens
 
-        def spy(*inputs: Tensor) -> Tensor:
+        def spy(*inputs: Tensor, **told: Any) -> Tensor:
             seen.append(inputs)
-            return tokens(*inputs)
+            return tokens(*inputs, **told)
 
-        monkeypatch.setattr(model.network, "tokens", spy)
+        monkeypatch.setattr(model.stitched, "tokens", spy)
         video = Video(frames[:, :16, :16].contiguous(), 8.0).tensor()[None]
         found = video_tokens(model, video, [3])
         assert found.shape == (1, 3, 16, 32)
@@ -198,7 +198,7 @@ class TestBadInput:
     def test_pointmaps_without_a_camera(
         self, model: JOG3R, frames: Tensor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        pointmaps = model.network.pointmaps
+        pointmaps = model.stitched.pointmaps
 
         def mirrored(*args: Any) -> Any:
             found = pointmaps(*args)
@@ -212,6 +212,6 @@ class TestBadInput:
                 confidence_2=found.confidence_2 + 1.0,
             )
 
-        monkeypatch.setattr(model.network, "pointmaps", mirrored)
+        monkeypatch.setattr(model.stitched, "pointmaps", mirrored)
         with pytest.raises(InputError, match="got pointmaps that no camera explains"):
             reconstruct(model, frames, K=None)

@@ -60,17 +60,17 @@ def test_a_sheet_is_drawn_with_averaged_weights(
     draw = callbacks._depths
 
     def spy(model: JOG3R, batch: dict[str, Any]) -> Tensor:
-        used.append(model.network.tap_norm.weight.clone())
+        used.append(model.stitched.tap_norm.weight.clone())
         return draw(model, batch)
 
     monkeypatch.setattr(callbacks, "_depths", spy)
-    start = stage.model.network.tap_norm.weight.detach().clone()
+    start = stage.model.stitched.tap_norm.weight.detach().clone()
     average = EMAWeightAveraging(decay=0.5)
     # Drawing must not depend on which callback comes first.
     sheets = [SampleSheet(str(tmp_path / name), steps=2, frames=2) for name in ("one", "two")]
     fit(stage, sheets[0], average, sheets[1])
     assert len(used) == 2
-    final = stage.model.network.tap_norm.weight  # the average: training has ended
+    final = stage.model.stitched.tap_norm.weight  # the average: training has ended
     for weight in used:
         torch.testing.assert_close(weight, final)
         assert not torch.equal(weight, start)

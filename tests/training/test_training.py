@@ -42,7 +42,7 @@ def joint(tiny_model: Any, tmp_path: Path) -> JointTraining:
     (tmp_path / AUTOENCODER_FILE).write_bytes(weights_bytes(tiny_model.autoencoder, torch.float32))
     torch.manual_seed(0)
     made = JointTraining(tiny_model.config, start=str(tmp_path), learning_rate=1e-3)
-    made.model.network.load_state_dict(tiny_model.network.state_dict())
+    made.model.stitched.load_state_dict(tiny_model.network.state_dict())
     return made
 
 
@@ -68,14 +68,14 @@ class TestJointLosses:
         loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
         loss.backward()
         tap = joint.model.stitched.tap
-        blocks = joint.model.network.get_submodule("backbone.blocks")
+        blocks = joint.model.stitched.get_submodule("backbone.blocks")
         trained = [
             any(p.grad is not None and p.grad.any() for p in block.parameters())
             for block in blocks.children()
         ]
         assert trained == [index < tap for index in range(len(trained))]
         assert not all(trained)
-        last = joint.model.network.get_submodule("backbone.final_layer")
+        last = joint.model.stitched.get_submodule("backbone.final_layer")
         assert all(parameter.grad is None for parameter in last.parameters())
 
     def test_frames_outside_the_pairs_do_not_train(
@@ -103,7 +103,7 @@ class TestJointLosses:
     ) -> None:
         monkeypatch.setattr(joint, "timestep_power", power)
         seen: dict[str, Any] = {}
-        encode, network = joint.model.text_encoder.forward, joint.model.network.joint
+        encode, network = joint.model.text_encoder.forward, joint.model.stitched.joint
 
         def spy_on_prompts(prompts: list[str]) -> Any:
             seen["prompts"] = list(prompts)
@@ -114,7 +114,7 @@ class TestJointLosses:
             return network(latents, timestep, *args, **kwargs)
 
         monkeypatch.setattr(joint.model.text_encoder, "forward", spy_on_prompts)
-        monkeypatch.setattr(joint.model.network, "joint", spy_on_times)
+        monkeypatch.setattr(joint.model.stitched, "joint", spy_on_times)
         batch = batches(world, frames_per_batch=64).batch(0)
         times = []
         for seed in range(6):
@@ -251,7 +251,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     for name, tensor in joint.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     assert not torch.equal(
-        joint.model.network.tap_norm.weight, interrupted.model.network.tap_norm.weight
+        joint.model.stitched.tap_norm.weight, interrupted.model.stitched.tap_norm.weight
     )
 
 

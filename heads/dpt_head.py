@@ -101,10 +101,10 @@ class DPTHead(nn.Module):
         got = [tuple(each.shape) for each in tokens]
         P = max((len(each) for each in tokens), default=0)
         expected = [(P, h * w, D) for D in self.config.token_dims]
-        if [(P, *got[0][1:]) if got[0][0] == 1 else got[0], *got[1:]] != expected:
+        once = [(1, *expected[0][1:]), *expected[1:]]
+        if got not in (expected, once):
             raise InputError(f"tokens: expected sizes {expected} for a {h} x {w} grid, got {got}")
-        if chunk < 1:
-            raise InputError(f"chunk: expected at least 1, got {chunk}")
+        check_chunk(chunk)
 
 
 class DPT(nn.Module):
@@ -233,3 +233,9 @@ class Last(nn.ModuleDict):
         weight, bias = third.weight.flatten(1), third.bias
         x = convolve_doubled(x, first)
         return convolve_doubled(x, second, lambda y: F.linear(F.relu_(y), weight, bias))
+
+
+def check_chunk(chunk: int) -> None:
+    """Check that a chunk holds something."""
+    if chunk < 1:
+        raise InputError(f"chunk: expected at least 1, got {chunk}")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from jog3r.config import check_positive
 from jog3r.errors import InputError
 from jog3r.heads import dpt_head
-from jog3r.heads.dpt_head import CHUNK, DPTHead, Four
+from jog3r.heads.dpt_head import CHUNK, DPTHead, Four, check_chunk
 from jog3r.heads.image_encoder import CHANNELS, NORM_EPS, EncoderBlock, PatchEmbedder
 from jog3r.heads.linear_head import LinearHead
 from jog3r.heads.orientation import Layout, Part, layout_of, together
@@ -33,6 +33,7 @@ from jog3r.heads.pair_decoder import (
 from jog3r.heads.pointmap import DepthMode, Pointmap
 
 Head = Literal["linear", "dpt"]
+DEPTHS = 4
 SIZES = ("width", "depth", "heads")
 
 
@@ -100,8 +101,14 @@ class DUSt3R(PairBranches):
                     f"network.patch: expected {dpt_head.PATCH} with a DPT head, got {self.patch};"
                     " take the linear head"
                 )
+            if len(self.dpt_layer_dims) != DEPTHS:
+                raise InputError(
+                    f"network.dpt_layer_dims: expected four numbers, got {self.dpt_layer_dims};"
+                    " correct the config"
+                )
             hooks, last = self.dpt_hooks, self.decoder_depth
-            if hooks[0] != 0 or not all(1 <= hook <= last for hook in hooks[1:]):
+            layers = hooks[1:]
+            if len(hooks) != DEPTHS or hooks[0] != 0 or not all(1 <= k <= last for k in layers):
                 raise InputError(
                     f"network.dpt_hooks: expected 0 and three layers from 1 to {last}, got {hooks};"
                     " correct the config"
@@ -135,10 +142,10 @@ class DUSt3R(PairBranches):
 
     def forward(
         self,
-        images_1: Float[Tensor, "p c1 h1 w1"],
-        images_2: Float[Tensor, "p2 c2 h2 w2"],
-        true_shape_1: Int[Tensor, "p3 2"] | None = None,
-        true_shape_2: Int[Tensor, "p4 2"] | None = None,
+        images_1: Float[Tensor, "p c h w"],
+        images_2: Float[Tensor, "p c h2 w2"],
+        true_shape_1: Int[Tensor, "p 2"] | None = None,
+        true_shape_2: Int[Tensor, "p 2"] | None = None,
         *,
         chunk: int = CHUNK,
     ) -> tuple[Pointmap, Pointmap]:
@@ -180,7 +187,7 @@ class DUSt3R(PairBranches):
 
     def pointmaps(
         self,
-        tokens_1: Float[Tensor, "p s1 d"],
+        tokens_1: Float[Tensor, "_ s d"],
         tokens_2: Float[Tensor, "p s2 d"],
         grid: tuple[int, int],
         grid_2: tuple[int, int] | None = None,
@@ -190,14 +197,14 @@ class DUSt3R(PairBranches):
         """Give the pointmaps of pairs of encoded images.
 
         Args:
-            tokens_1: of images 1, from `encode`.
+            tokens_1: of images 1, from `encode`; once where it is the same image for all pairs.
             tokens_2: of images 2.
             grid: rows and columns of the tokens.
             grid_2: of images 2 where it is another one.
             chunk: pairs that a DPT head works on at a time.
 
         Raises:
-            InputError: a grid does not have as many places as there are tokens.
+            InputError: sizes that do not fit.
         """
         layouts = Layout(grid), Layout(grid_2 or grid)
         return self._pointmaps((tokens_1, tokens_2), layouts, chunk)
@@ -252,6 +259,7 @@ class DUSt3R(PairBranches):
         layouts: tuple[Layout, Layout],
         chunk: int,
     ) -> tuple[Pointmap, Pointmap]:
+        check_chunk(chunk)
         places = [self.place(*view) for view in zip(layouts, tokens, strict=True)]
         kept = self.decode(*tokens, *places, keep=self.hooks)
         for view in (0, 1):

@@ -69,7 +69,11 @@ class PairBranches(nn.Module):
             place_1: where the tokens of view 1 lie, see `place`.
             place_2: where those of view 2 lie.
             keep: layers whose tokens are wanted; the first is 1.
+
+        Raises:
+            InputError: other channels, or other numbers of views.
         """
+        self._check(tokens_1, tokens_2)
         x_PSD, y_PSD = self.decoder_embed(tokens_1), self.decoder_embed(tokens_2)
         kept_1, kept_2 = {}, {}
         blocks = zip(self.dec_blocks, self.dec_blocks2, strict=True)
@@ -94,6 +98,16 @@ class PairBranches(nn.Module):
         if h < 1 or w < 1 or h * w != tokens.shape[1]:
             raise InputError(f"grid: expected {tokens.shape[1]} places, got {h} x {w}")
         return layout.rotation(self.head_channels, self.rope_base, tokens.device)
+
+    def _check(self, tokens_1: Tensor, tokens_2: Tensor) -> None:
+        for view, tokens in enumerate((tokens_1, tokens_2), start=1):
+            C = self.decoder_embed.in_features
+            if tokens.shape[-1] != C:
+                raise InputError(f"tokens_{view}: expected {C} channels, got {tokens.shape[-1]}")
+        if len(tokens_1) not in (1, len(tokens_2)):
+            raise InputError(
+                f"tokens_2: expected as many as tokens_1, {len(tokens_1)}, got {len(tokens_2)}"
+            )
 
     def run(self, block: nn.Module, *args: Tensor | Rotation) -> Tensor:
         """Run a block, in the way that `gradient_checkpointing` says."""
@@ -154,7 +168,7 @@ class PairDecoder(PairBranches):
             grid: rows and columns of the tokens, h w = S.
 
         Raises:
-            InputError: the grid does not have S places.
+            InputError: the grid does not have S places, or other sizes that do not fit.
         """
         return self._last(tokens_1, tokens_2, grid)
 

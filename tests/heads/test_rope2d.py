@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from jog3r.heads.rope2d import Rotation, rotate, rotation_at, rotation_of_grid
 @pytest.mark.parametrize(
     ("case", "base", "scale"), [("f100", 100.0, 1.0), ("f10", 10.0, 1.0), ("f100_F05", 100.0, 0.5)]
 )
-def test_stored_rotations(shared: Path, case: str, base: float, scale: float) -> None:
-    io = load_file(shared / "parity/rope2d/io.safetensors")
+def test_stored_rotations(
+    parity: Callable[[str], Path], case: str, base: float, scale: float
+) -> None:
+    io = load_file(parity("rope2d") / "io.safetensors")
     tokens = io[f"{case}.tokens"]
     at = rotation_at(io[f"{case}.positions"], tokens.shape[-1], base=base, scale=scale)
     every_head = Rotation(at.cos[:, None], at.sin[:, None])

@@ -95,6 +95,19 @@ def shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def dtypes(files: Sequence[Path]) -> set[str]:
+    """Read what numbers the tensors consist of, such as "F16"; no values are read.
+
+    Raises:
+        FileError: A file that is truncated or not safetensors.
+    """
+    found: set[str] = set()
+    for file in files:
+        with _opened(file) as content:
+            found |= {content.get_slice(name).get_dtype() for name in content.keys()}  # noqa: SIM118
+    return found
+
+
 def tensors(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
     """Give names and tensors one by one; the memory of each is let go with it.
 
@@ -109,6 +122,19 @@ def tensors(files: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
+def mapped(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Map all tensors into memory; values are read from the files when they are used.
+
+    Raises:
+        FileError: A file that is truncated or not safetensors.
+    """
+    found = {}
+    for file in files:
+        with _opened(file) as content:
+            found |= {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    return found
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
@@ -117,45 +143,66 @@ def _opened(file: Path) -> Iterator[Any]:
         with safe_open(file, "pt") as content:
             yield content
     except (SafetensorError, OSError, ValueError) as error:
-        fail_on_foreign(file, "a safetensors file", error)
+        if is_pickle(file):
+            raise FileError(
+                f"{file}: expected a safetensors file, got a Python pickle, as torch.save writes"
+                " it; turn it into a model folder with jog3r convert"
+            ) from error
+        fail_on_foreign(file, "a safetensors file", error, str(error))
 
 
-def fail_on_foreign(file: Path, wanted: str, error: Exception) -> NoReturn:
+def fail_on_foreign(file: Path, wanted: str, error: Exception, reason: str = "") -> NoReturn:
     """Say what a file is that could not be read as what it should be.
 
     Args:
         file: It exists.
         wanted: What was expected, such as "a safetensors file".
-        error: What the reader made of it.
+        error: What its reader raised.
+        reason: What to tell of that, if it helps.
 
     Raises:
         FileError: Always.
     """
-    what, to_do = recognised(file) or ("a truncated or foreign one", "copy it again")
-    if what.startswith("a truncated"):
-        reason = str(error).partition("\n")[0]
-        what += f" of {file.stat().st_size} bytes ({reason})"
+    told = f" ({reason})" if reason else ""
+    foreign = f"a truncated or foreign one of {file.stat().st_size} bytes{told}"
+    what, to_do = recognised(file) or (foreign, "copy it again")
     raise FileError(f"{file}: expected {wanted}, got {what}; {to_do}") from error
 
 
 def recognised(file: Path) -> tuple[str, str] | None:
     """Recognise what often lies in the place of weights: say what it is, and what to do."""
     try:
-        with file.open("rb") as opened:
-            head = opened.read(512)
+        head = _head(file)
     except OSError as error:
         return f"one that cannot be read ({error.strerror})", "check its permissions"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
         return "an empty file", "copy it again"
-    if head[4:9] == bytes(4) + b"{":  # a safetensors header behind its length
-        return None
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer in its place", "run `git lfs pull`, or download the file itself"
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")):
         return "a web page saved under its name", "download the file itself, not its page"
-    if start.startswith((b"{", b"[")):
+    if start.startswith((b"{", b"[")) and head[4:8] != bytes(4):  # else a length comes first
         return "text (JSON)", "download the weights themselves"
-    if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5"):
-        return "a Python pickle, as torch.save writes it", "turn it into a folder: jog3r convert"
     return None
+
+
+def is_safetensors(file: Path) -> bool:
+    """Whether a file begins as safetensors does, whatever its name: a length, then JSON."""
+    return _head(file)[4:9] == bytes(4) + b"{"
+
+
+def is_pickle(file: Path) -> bool:
+    """Whether a file begins as torch.save's do: a zip archive, or a bare pickle."""
+    try:
+        head = _head(file)
+    except OSError:
+        return False
+    if head[4:9] == bytes(4) + b"{":
+        return False
+    return head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5")
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(512)

@@ -1,0 +1,193 @@
+"""A public checkpoint, and parts of other model folders -> one model folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jog3r.config import from_plain, to_plain
+from jog3r.conversion import KINDS
+from jog3r.conversion.card import card
+from jog3r.conversion.checkpoints import Checkpoint, read_checkpoint
+from jog3r.conversion.kinds import Converted, Settings, find_kind, recognise
+from jog3r.conversion.merging import CARD_FILE, Model, joined, with_text_encoder
+from jog3r.errors import FileError, InputError, Jog3rError
+from jog3r.export.atomic import atomic_folder
+from jog3r.model import JOG3R, PARTS
+from jog3r.model_config import ModelConfig
+from jog3r.weights_file import (
+    CONFIG_FILE,
+    MAX_SHARD_SIZE,
+    TOKENIZER_FILE,
+    WEIGHTS_PATTERNS,
+    check_tensors,
+    shared_names,
+    write_weights,
+)
+
+# What a model folder may hold; one with anything else is not replaced.
+OURS = (CONFIG_FILE, CARD_FILE, TOKENIZER_FILE, *WEIGHTS_PATTERNS)
+# Fields of the whole model; all other settings are of the part's own config.
+OF_MODEL = ("image_size", "num_frames", "fps", "guidance_scale", "num_inference_steps", "licence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What was done.
+
+    Attributes:
+        kind: Of the checkpoint.
+        source: The file it was read from.
+        folder: The new model folder.
+        licence: Of the weights in it.
+        taken_off: Wrappers and prefixes around the checkpoint's tensors.
+        left_out: Names in the checkpoint that a model has no use for.
+    """
+
+    kind: str
+    source: Path
+    folder: Path
+    licence: str
+    taken_off: Sequence[str]
+    left_out: Sequence[str]
+
+
+def convert(
+    kind: str,
+    source: str | Path,
+    out: str | Path,
+    *,
+    merge: Sequence[str | Path] = (),
+    text_encoder: str | None = None,
+    settings: Settings | None = None,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+    max_shard_size: int | str = MAX_SHARD_SIZE,
+) -> Conversion:
+    """Turn a public checkpoint into a model folder: config.json, safetensors and a card.
+
+    The whole config is read off names and shapes, the config.json beside the checkpoint or the
+    options of its training, and the settings. All tensors must fit the class that will load them.
+
+    Args:
+        kind: One of `jog3r.conversion.KINDS`, or "auto".
+        source: A file, an index of shards, or a folder with one of them.
+        out: The folder to make.
+        merge: Model folders whose parts come into the new one.
+        text_encoder: Folder or hub id of the T5 or CLIP to use; it is not copied.
+        settings: Fields of the part's config, nested ones as dictionaries, and `image_size`,
+            `num_frames`, `fps`, `guidance_scale`, `num_inference_steps` and `licence`.
+        dtype: Of the written weights; None for that of the checkpoint.
+        overwrite: Whether to replace a model folder.
+        max_shard_size: Of a file of weights.
+
+    Raises:
+        FileError: The checkpoint is of another kind, incomplete, truncated or no checkpoint, or a
+            model folder to merge is damaged.
+        InputError: The folder exists, parts that do not fit each other, unknown settings or dtype,
+            or a setting that is needed.
+        SaveError: The folder cannot be written; nothing partial is left.
+    """
+    out = Path(out)
+    _check_free(out, [source, *merge], overwrite)
+    checkpoint = read_checkpoint(source)
+    name = recognise(checkpoint, kind)
+    part = find_kind(name).convert(checkpoint, _without(settings or {}, OF_MODEL))
+    model = joined(_model(name, checkpoint, part, settings or {}), merge)
+    if text_encoder is not None:
+        model = with_text_encoder(model, text_encoder)
+    config = from_plain(ModelConfig, model.config, "--set")
+    _check_whole(config, model, out)
+    rounded = None if dtype is None else str(dtype).rpartition(".")[2]
+    with atomic_folder(out) as folder:
+        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(config), indent=2) + "\n", "utf-8")
+        text = card(KINDS[name], model.origins, config.licence, rounded)
+        (folder / CARD_FILE).write_text(text, "utf-8")
+        for file, content in model.files.items():
+            (folder / file).write_bytes(content)
+        write_weights(model.tensors, folder, dtype=dtype, max_shard_size=max_shard_size)
+    return Conversion(
+        kind=name,
+        source=checkpoint.source,
+        folder=out,
+        licence=config.licence,
+        taken_off=checkpoint.taken_off,
+        left_out=part.left_out,
+    )
+
+
+def _model(name: str, checkpoint: Checkpoint, part: Converted, settings: Settings) -> Model:
+    """Check a converted part against its class, and make it a model with this part alone."""
+    try:
+        with torch.device("meta"):
+            module = part.build()
+    except Jog3rError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise InputError(
+            f"--set: expected values that make a network of {name}, got: {error}; correct them"
+        ) from error
+    check_tensors(module, part.tensors, checkpoint.source)
+    tensors = _once(part.tensors, shared_names(module), checkpoint.source)
+    kind = find_kind(name)
+    of_model = {key: value for key, value in settings.items() if key in OF_MODEL}
+    return Model(
+        config=dict.fromkeys(PARTS) | {"licence": kind.licence} | part.config | of_model,
+        tensors={part.prefix + key: tensor for key, tensor in tensors.items()},
+        origins=(f"[{kind.origin}](https://huggingface.co/{kind.origin})",),
+    )
+
+
+def _once(
+    tensors: Mapping[str, Tensor], shared: Mapping[str, str], source: Path
+) -> dict[str, Tensor]:
+    """Keep one of the names of every tensor, after a look whether it is the same under each."""
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        first = shared.get(name, name)
+        if not torch.equal(tensor, kept.setdefault(first, tensor)):
+            names = [each for each in tensors if shared.get(each, each) == first]
+            raise FileError(
+                f"{source}: expected {' and '.join(names)} to be the same tensor, got different"
+                " values; the checkpoint is damaged, take another one"
+            )
+    return kept
+
+
+def _check_whole(config: ModelConfig, model: Model, out: Path) -> None:
+    """Check that the parts make a model that will load them, without its public text encoder."""
+    from tokenizers import Tokenizer
+
+    words = model.files.get(TOKENIZER_FILE)
+    if words is None:
+        config = replace(config, text_encoder=None)
+    with torch.device("meta"):
+        whole = JOG3R(config, None if words is None else Tokenizer.from_buffer(words))
+    check_tensors(whole, model.tensors, out)
+
+
+def _check_free(out: Path, sources: Sequence[str | Path], overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not overwrite:
+        raise InputError(
+            f"out: expected a new folder, got {out}, which exists; add --overwrite or choose"
+            " another"
+        )
+    read = [folder for source in sources for folder in (Path(source), Path(source).parent)]
+    if out.resolve() in [folder.resolve() for folder in read]:
+        raise InputError(f"out: expected another folder than what is read, got {out}")
+    inside = list(out.iterdir()) if out.is_dir() else [out]
+    foreign = [item.name for item in inside if not any(item.match(name) for name in OURS)]
+    if foreign or not out.is_dir():
+        raise InputError(
+            f"out: expected a model folder to replace, got {out} with {foreign[:3]}; choose another"
+        )
+
+
+def _without(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in names}

@@ -1,0 +1,136 @@
+"""Model folders as what they consist of, and several of them as one."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jog3r.config import to_plain
+from jog3r.errors import FileError, InputError
+from jog3r.model import PARTS
+from jog3r.model_config import read_config
+from jog3r.stored_tensors import locate, mapped
+from jog3r.weights_file import CONFIG_FILE, TOKENIZER_FILE
+
+CARD_FILE = "README.md"
+ORIGINS = re.compile(r"Converted by `jog3r convert` from (.+?)\. The values")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a model folder consists of.
+
+    Attributes:
+        config: Fields of `ModelConfig`; parts that it does not have are None.
+        tensors: Under the names of `JOG3R`.
+        origins: Where its parts come from, for people.
+        files: Further files, by name.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    origins: tuple[str, ...]
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts it has."""
+        return [part for part in PARTS if self.config.get(part) is not None]
+
+
+def read_model(folder: str | Path) -> Model:
+    """Read a model folder; values of tensors stay in their files until they are used.
+
+    Raises:
+        FileError: It is incomplete or damaged.
+    """
+    folder = Path(folder)
+    config = to_plain(read_config(folder / CONFIG_FILE))
+    card, tokenizer = folder / CARD_FILE, folder / TOKENIZER_FILE
+    text = card.read_text("utf-8", "replace") if card.is_file() else ""
+    found = ORIGINS.search(" ".join(text.split()))
+    return Model(
+        config=config,
+        tensors=mapped(locate(folder)),
+        origins=(found[1] if found else f"`{folder.resolve().name}`",),
+        files={TOKENIZER_FILE: tokenizer.read_bytes()} if tokenizer.is_file() else {},
+    )
+
+
+def joined(model: Model, folders: Sequence[str | Path]) -> Model:
+    """Add the parts of other model folders to a model.
+
+    Sizes and what else is no part are those of the one with the network.
+
+    Raises:
+        FileError: A folder is incomplete or damaged.
+        InputError: Two of them have the same part.
+    """
+    for folder in folders:
+        other = read_model(folder)
+        if both := [part for part in model.parts if part in other.parts]:
+            raise InputError(
+                f"--with {folder}: expected other parts than {model.parts}, got another"
+                f" {both[0]}; give folders with different parts"
+            )
+        base = other if "network" in other.parts else model
+        licences = {*_licences(model), *_licences(other)}
+        config = base.config | {part: model.config[part] for part in model.parts}
+        config |= {part: other.config[part] for part in other.parts}
+        model = Model(
+            config=config | {"licence": " AND ".join(sorted(licences))},
+            tensors=model.tensors | other.tensors,
+            origins=(*model.origins, *other.origins),
+            files=model.files | other.files,
+        )
+    return model
+
+
+def with_text_encoder(model: Model, source: str) -> Model:
+    """Add a public text encoder, which is not copied.
+
+    Args:
+        model: Its network tells the width and length of the text it takes.
+        source: Folder or hub id.
+
+    Raises:
+        InputError: The model has a text encoder, or no network that takes text.
+    """
+    network = model.config.get("network") or {}
+    if "text_encoder" in model.parts or "backbone_config" not in network:
+        raise InputError(
+            f"--text-encoder: expected a model with a backbone and without text encoder, got one"
+            f" with {model.parts}; leave it out"
+        )
+    of_backbone = network["backbone_config"]
+    config = {
+        "kind": "pretrained",
+        "source": str(Path(source).resolve()) if Path(source).is_dir() else source,
+        "family": _family(source),
+        "width": of_backbone["caption_channels"],
+        "max_tokens": of_backbone["max_text_tokens"],
+    }
+    return replace(model, config=model.config | {"text_encoder": config})
+
+
+def _family(source: str) -> str:
+    """Say what a text encoder is, by the config in its folder or by its name."""
+    config = Path(source) / CONFIG_FILE
+    text = source
+    if config.is_file():
+        try:
+            text = str(json.loads(config.read_text("utf-8")).get("model_type", ""))
+        except (OSError, ValueError, AttributeError) as error:
+            raise FileError(
+                f"{config}: expected the config of a text encoder, got something else ({error});"
+                " download it again"
+            ) from error
+    return "clip" if "clip" in text.lower() else "t5"
+
+
+def _licences(model: Model) -> list[str]:
+    return str(model.config["licence"]).split(" AND ")

@@ -1,7 +1,6 @@
 """`jog3r train`: run the stages of a recipe, each by LightningCLI."""
 
 import argparse
-import json
 import logging
 import re
 import warnings
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from jog3r.errors import FileError, InputError, Jog3rError
+from jog3r.training.recipes import read_stages
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--stage")
     parser.add_argument("--print-config", action="store_true")
     known, overrides = parser.parse_known_args(list(arguments))
-    stages = _stages(known.config)
+    stages = read_stages(known.config)
     if known.stage is not None and known.stage not in stages:
         raise InputError(
             f"--stage: expected one of {list(stages)}, got {known.stage}; leave it out to run all"
@@ -44,33 +44,6 @@ def main(arguments: Sequence[str]) -> None:
         # A comment, so that printed configs are YAML. noqa: this is the command line.
         print(f"# stage {name}", flush=True)  # noqa: T201
         _run(name, stages[name], overrides, print_only=known.print_config)
-
-
-def _stages(recipe: Path) -> dict[str, dict[str, Any]]:
-    if not recipe.is_file():
-        raise FileError(f"--config: expected a recipe file, got {recipe}; recipes/tiny.yaml is one")
-    try:
-        content = yaml.safe_load(recipe.read_text("utf-8"))
-        # An alias may stand for what it is part of; JSON refuses that, jsonargparse never ends.
-        json.dumps(content, skipkeys=True, default=str)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise FileError(
-            f"{recipe}: expected YAML, got something else ({error}); correct the file"
-        ) from error
-    stages = content.get("stages") if isinstance(content, dict) else None
-    if not isinstance(stages, dict) or not stages:
-        raise FileError(
-            f"{recipe}: expected the key 'stages' with one LightningCLI config per stage, got none;"
-            " see recipes/tiny.yaml"
-        )
-    for name, config in stages.items():
-        # The name becomes that of a file.
-        if not re.fullmatch(r"[\w-]+", str(name), re.ASCII) or not isinstance(config, dict):
-            raise FileError(
-                f"{recipe}: expected stages named by letters, digits, _ and -, each a LightningCLI"
-                f" config, got {name!r}: {type(config).__name__}; see recipes/tiny.yaml"
-            )
-    return stages
 
 
 def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_only: bool) -> None:

@@ -107,7 +107,7 @@ class PrecomputedDataModule(StreamDataModule):
 
     Args:
         folder: Of the training clips, searched through all its sub-folders.
-        validation_folder: Of held-out clips; null for no validation.
+        validation_folder: Of the held-out clips.
         frames: Length of the clips.
         batch_size: Clips per step and process.
         strides: Frame strides to draw from.
@@ -124,7 +124,7 @@ class PrecomputedDataModule(StreamDataModule):
         self,
         *,
         folder: str,
-        validation_folder: str | None = None,
+        validation_folder: str,
         frames: int = 16,
         batch_size: int = 1,
         strides: tuple[int, ...] = (1, 2, 4, 8),
@@ -156,10 +156,8 @@ class PrecomputedDataModule(StreamDataModule):
         )
         return DataLoader(stream, batch_size=None, num_workers=self.workers)
 
-    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+    def val_dataloader(self) -> DataLoader:
         """Give the first frames of the held-out clips, the same every time."""
-        if self.validation_folder is None:
-            return []
         files, frames = clips_in(self.validation_folder), range(self.frames)
         clips = [PrecomputedClip.load(file, frames) for file in files]
         # A list is all that a loader needs of a Dataset.

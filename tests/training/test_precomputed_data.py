@@ -94,7 +94,7 @@ def test_the_data_module(folder: Path) -> None:
     )
     batch = next(iter(data.train_dataloader()))
     assert batch["depth"].shape == (2, 4, 8, 8)
-    held_out = list(data.val_dataloader())  # type: ignore[arg-type]
+    held_out = list(data.val_dataloader())
     assert [len(each["caption"]) for each in held_out] == [2, 2, 1]
     assert held_out[0]["latents"][0, 0, :, 0, 0].tolist() == [0, 1, 2, 3]
     data.load_state_dict({"batches_done": 3})
@@ -117,7 +117,7 @@ class TestWrongData:
             stream(folder, batch_size=6).batch(0)
 
     def test_an_empty_folder(self, tmp_path: Path) -> None:
-        data = PrecomputedDataModule(folder=str(tmp_path))
+        data = PrecomputedDataModule(folder=str(tmp_path), validation_folder=str(tmp_path))
         with pytest.raises(FileError, match="expected a folder of precomputed clips"):
             data.train_dataloader()
 
@@ -126,4 +126,8 @@ class TestWrongData:
     )
     def test_settings_out_of_range(self, folder: Path, changed: dict[str, object]) -> None:
         with pytest.raises(InputError, match="data: expected frames, batch_size and strides"):
-            PrecomputedDataModule(folder=str(folder), **changed)  # type: ignore[arg-type]
+            PrecomputedDataModule(
+                folder=str(folder),
+                validation_folder=str(folder),
+                **changed,  # type: ignore[arg-type]
+            )

@@ -30,7 +30,7 @@ CHANNELS = 4
 """Per pixel: three for the point, one for the confidence."""
 PATCH = 16
 """Pixels per token and axis: 4 by the finest layer, 2 by its fusion, 2 by the last layers."""
-CHUNK = 8
+CHUNK = 4
 """Pairs that are worked on at a time: a wider batch is no quicker, and takes more memory."""
 
 Four = tuple[int, int, int, int]

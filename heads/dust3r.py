@@ -229,10 +229,11 @@ class DUSt3R(PairBranches):
 
     def _layout(self, images: Tensor, true_shape: Tensor | None, view: str) -> Layout:
         N, patch, size = len(images), self.config.patch, (images.shape[2], images.shape[3])
-        if images.shape[1] != CHANNELS or any(side < patch or side % patch for side in size):
+        whole = all(side >= patch and side % patch == 0 for side in size)
+        if N == 0 or images.shape[1] != CHANNELS or not whole:
             raise InputError(
-                f"images{view}: expected (N, 3, H, W) with sides that are multiples of {patch},"
-                f" got {tuple(images.shape)}; resize or crop them"
+                f"images{view}: expected (N, 3, H, W), at least one, with sides that are multiples"
+                f" of {patch}, got {tuple(images.shape)}; resize or crop them"
             )
         if true_shape is not None and len(true_shape) != N:
             raise InputError(

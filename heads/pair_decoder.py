@@ -104,9 +104,10 @@ class PairBranches(nn.Module):
             C = self.decoder_embed.in_features
             if tokens.shape[-1] != C:
                 raise InputError(f"tokens_{view}: expected {C} channels, got {tokens.shape[-1]}")
-        if len(tokens_1) not in (1, len(tokens_2)):
+        if len(tokens_2) == 0 or len(tokens_1) not in (1, len(tokens_2)):
             raise InputError(
-                f"tokens_2: expected as many as tokens_1, {len(tokens_1)}, got {len(tokens_2)}"
+                f"tokens_2: expected as many as tokens_1, {len(tokens_1)}, and at least one,"
+                f" got {len(tokens_2)}"
             )
 
     def run(self, block: nn.Module, *args: Tensor | Rotation) -> Tensor:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from jog3r.config import from_plain, to_plain
 from jog3r.errors import InputError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.heads.pointmap import Pointmap
+from jog3r.weights_file import read_weights, write_weights
 
 LINEAR = DUSt3R.Config(
     encoder_width=24,
@@ -123,11 +125,26 @@ def test_config_survives_json(network: DUSt3R) -> None:
     assert from_plain(DUSt3R.Config, plain) == network.config
 
 
+def test_weights_survive_a_file(
+    network: DUSt3R, generator: torch.Generator, tmp_path: Path
+) -> None:
+    write_weights(network, tmp_path)
+    with torch.device("meta"):
+        other = network.config.build()
+    read_weights(other, tmp_path)
+    first, second = images(generator), images(generator)
+    for mine, theirs in zip(
+        parts(network(first, second)), parts(other(first, second)), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
         ((1, 3, 32, 40), r"images: expected .* multiples of 16, got \(1, 3, 32, 40\)"),
         ((1, 3, 0, 32), "images: expected"),
+        ((0, 3, 32, 32), r"images: expected \(N, 3, H, W\), at least one"),
         ((1, 1, 32, 32), r"images: expected \(N, 3, H, W\)"),
     ],
 )
@@ -148,8 +165,10 @@ def test_bad_pairs_raise(network: DUSt3R, generator: torch.Generator) -> None:
     with pytest.raises(InputError, match="true_shape_2: expected images in landscape layout"):
         network(three, three, None, torch.tensor([[48, 48]] * 3))
     tokens = network.encode(three)
-    with pytest.raises(InputError, match="tokens_2: expected as many as tokens_1, 3"):
+    with pytest.raises(InputError, match=r"tokens_2: expected as many as tokens_1, 3, .* got 2"):
         network.pointmaps(tokens, tokens[:2], (2, 3))
+    with pytest.raises(InputError, match=r"tokens_2: expected .* at least one, got 0"):
+        network.pointmaps(tokens[:0], tokens[:0], (2, 3))
     with pytest.raises(InputError, match="tokens_1: expected 24 channels, got 7"):
         network.pointmaps(tokens[..., :7], tokens, (2, 3))
     with pytest.raises(InputError, match="grid: expected 6 places, got 2 x 4"):

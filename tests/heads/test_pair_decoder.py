@@ -103,7 +103,7 @@ def test_backward_touches_every_parameter(tokens: tuple[Tensor, Tensor]) -> None
 def test_bad_sizes_raise(tokens: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(InputError, match="grid: expected 6 places, got 2 x 2"):
         TINY.build()(*tokens, (2, 2))
-    with pytest.raises(InputError, match="tokens_2: expected as many as tokens_1, 2, got 3"):
+    with pytest.raises(InputError, match=r"tokens_2: expected as many as tokens_1, 2, .* got 3"):
         TINY.build()(tokens[0][:2], tokens[1], (2, 3))
     with pytest.raises(InputError, match="tokens_2: expected 6 channels, got 5"):
         TINY.build()(tokens[0], tokens[1][..., :5], (2, 3))

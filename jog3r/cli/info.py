@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Show what a model consists of: its parts and their sizes, the video it makes, what it can do, its
-files, and the licence of its weights. No weights are loaded.
+files, and the licence of its weights. No weights are loaded. Of a recipe: what it trains and what
+it freezes.
 """
 EPILOG = """\
 examples:
   jog3r info
   jog3r info tiny --words
   jog3r info runs/mine
+  jog3r info recipes/jog3r_opensora10.yaml
 """
 ROUTES = {
     "T2V": "jog3r generate",
@@ -38,7 +40,8 @@ def add_parser(commands: Any) -> None:
         nargs="?",
         default="tiny",
         metavar="MODEL",
-        help="a packaged model, a folder with config.json, or a Hugging Face id (default: tiny)",
+        help="a packaged model, a folder with config.json, a Hugging Face id, or a recipe (.yaml)"
+        " (default: tiny)",
     )
     parser.add_argument(
         "--words", action="store_true", help="also list the words that a prompt may use"
@@ -47,9 +50,12 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the model's summary, what it can do, and its files."""
+    """Print the model's summary, what it can do, and its files; or the table of a recipe."""
     from jog3r.weights_file import find_model
 
+    if Path(args.model).suffix in (".yaml", ".yml"):
+        _print_recipe(Path(args.model), words=args.words)
+        return
     folder = find_model(args.model)
     model = outline(folder)
     rows = {**_classes(model), **_routes(model), **_files(folder), **_licence(model)}
@@ -58,6 +64,14 @@ def run(args: argparse.Namespace) -> None:
     print("\n".join(f"{name:<14} {text}" for name, text in rows.items()))
     if words:
         print("\nwords:", *words)
+
+
+def _print_recipe(recipe: Path, *, words: bool) -> None:
+    from jog3r.training.parts_table import recipe_table
+
+    if words:
+        raise InputError("--words: expected a model, got a recipe; leave the option out")
+    print(recipe_table(recipe))
 
 
 def outline(folder: Path) -> "JOG3R":

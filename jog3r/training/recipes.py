@@ -17,7 +17,7 @@ def read_stages(recipe: Path) -> dict[str, dict[str, Any]]:
         FileError: No such file, or one that is not YAML with `stages`.
     """
     if not recipe.is_file():
-        raise FileError(f"--config: expected a recipe file, got {recipe}; recipes/tiny.yaml is one")
+        raise FileError(f"recipe: expected a YAML file, got {recipe}; recipes/tiny.yaml is one")
     try:
         content = yaml.safe_load(recipe.read_text("utf-8"))
         # An alias may stand for what it is part of; JSON refuses that, jsonargparse never ends.

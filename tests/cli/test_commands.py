@@ -107,6 +107,17 @@ def test_info_tells_parts_and_words(model: str, capsys: pytest.CaptureFixture[st
     assert set(long.rpartition("words:")[2].split()) == set(vocabulary()) - {","}
 
 
+def test_info_tells_what_a_recipe_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = str(Path(__file__).resolve().parents[2] / "recipes" / "jog3r_opensora10.yaml")
+    assert main(["info", recipe]) == 0
+    table = capsys.readouterr().out
+    assert "blocks.{4-27}.attn_temp.qkv" in table
+    assert "trained 243.4 M of 959.2 M" in table
+    assert main(["info", recipe, "--words"]) == 2
+    assert main(["info", "nothing.yaml"]) == 1
+    assert "recipe: expected a YAML file" in capsys.readouterr().err
+
+
 def test_reconstruct_keeps_to_frames_and_camera(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -263,6 +263,8 @@ def _write(tensors: Mapping[str, Tensor], file: Path, dtype: torch.dtype | None)
         save_file(prepared, file, metadata={"format": "pt"})
     except SafetensorError as error:  # a full disk, in its own words
         raise OSError(str(error)) from error
+    # It gives the file to its owner alone; others get what they get of the new folder around it.
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def _check_dtype(dtype: torch.dtype | None) -> None:

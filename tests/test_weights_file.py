@@ -195,6 +195,12 @@ class TestWriting:
         assert set(stored) == set(large.state_dict()) - {"layers.3.weight"}
         assert all(torch.equal(stored[name], large.state_dict()[name]) for name in stored)
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+    def test_files_have_the_usual_permissions(self, sharded: Path) -> None:
+        (sharded / "usual").touch()
+        usual = (sharded / "usual").stat().st_mode
+        assert {file.stat().st_mode for file in sharded.iterdir()} == {usual}
+
     def test_shards_and_their_index(self, sharded: Path) -> None:
         assert names(sharded) == [*SHARDS, INDEX]
         index = json.loads((sharded / INDEX).read_text())
@@ -261,6 +267,12 @@ class TestWriting:
             write_weights(Large(), sharded, max_shard_size=1200)
         assert len(written) == 2
         assert {name: (sharded / name).read_bytes() for name in names(sharded)} == before
+
+    def test_values_that_are_no_numbers_raise(self, tmp_path: Path) -> None:
+        for value, dtype in ((float("nan"), None), (1e6, torch.float16)):
+            with pytest.raises(InputError, match=r"weights: expected finite numbers .* in a; the"):
+                write_weights({"a": torch.tensor([0.0, value])}, tmp_path / "new", dtype=dtype)
+        assert not (tmp_path / "new").exists()
 
     @pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
     def test_other_dtypes_raise(self, tmp_path: Path, large: Large, dtype: torch.dtype) -> None:

@@ -100,7 +100,7 @@ def convert(
     model = joined(_model(name, checkpoint, part, settings or {}), merge)
     if text_encoder is not None:
         model = with_text_encoder(model, text_encoder)
-    config = from_plain(ModelConfig, model.config, "--set")
+    config = from_plain(ModelConfig, model.config, "settings")
     _check_whole(config, model, out)
     rounded = None if dtype is None else str(dtype).rpartition(".")[2]
     with atomic_folder(out) as folder:
@@ -129,7 +129,7 @@ def _model(name: str, checkpoint: Checkpoint, part: Converted, settings: Setting
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise InputError(
-            f"--set: expected values that make a network of {name}, got: {error}; correct them"
+            f"settings: expected values that make a network of {name}, got: {error}; correct them"
         ) from error
     check_tensors(module, part.tensors, checkpoint.source)
     tensors = _once(part.tensors, shared_names(module), checkpoint.source)

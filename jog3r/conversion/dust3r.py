@@ -40,7 +40,7 @@ def _convert(checkpoint: Checkpoint, settings: Settings) -> Converted:
         heads = f"{part}_heads"
         if heads not in told:
             told[heads] = usual_heads(told[f"{part}_width"], CHANNELS_PER_HEAD, heads, width)
-    config = from_plain(DUSt3R.Config, told, "--set")
+    config = from_plain(DUSt3R.Config, told, "settings")
     return Converted(
         config={"image_size": _image_size(layout), "network": to_plain(config)},
         prefix="network.",

@@ -87,12 +87,17 @@ def recognise(checkpoint: Checkpoint, wanted: str = AUTO) -> str:
     if wanted != AUTO:
         find_kind(wanted)
     found = [name for name in KINDS if find_kind(name).is_it(checkpoint.tensors)]
-    if len(found) == 1 and wanted in (AUTO, found[0]):
+    if wanted in found:
+        return wanted
+    if wanted == AUTO and len(found) == 1:
         return found[0]
-    names = sorted(checkpoint.tensors)
-    got = f"one of {found[0]}" if found else f"other tensors: {names[:4]}"
+    got = (
+        f"tensors of {' and '.join(found)}"
+        if found
+        else f"others: {sorted(checkpoint.tensors)[:4]}"
+    )
+    expected = f"one of {list(KINDS)}" if wanted == AUTO else wanted
     raise FileError(
-        f"{checkpoint.source}: expected a checkpoint of"
-        f" {wanted if wanted != AUTO else f'one of {list(KINDS)}'}, got {got};"
-        " give another file or kind"
+        f"{checkpoint.source}: expected a checkpoint of {expected}, got {got}; give another file or"
+        " kind"
     )

@@ -74,20 +74,30 @@ def joined(model: Model, folders: Sequence[str | Path]) -> Model:
         other = read_model(folder)
         if both := [part for part in model.parts if part in other.parts]:
             raise InputError(
-                f"--with {folder}: expected other parts than {model.parts}, got another"
-                f" {both[0]}; give folders with different parts"
+                f"merge (--with): expected other parts than {model.parts}, got another"
+                f" {both[0]} in {folder}; give folders with different parts"
             )
         base = other if "network" in other.parts else model
         licences = {*_licences(model), *_licences(other)}
         config = base.config | {part: model.config[part] for part in model.parts}
         config |= {part: other.config[part] for part in other.parts}
         model = Model(
-            config=config | {"licence": " AND ".join(sorted(licences))},
+            config=_with_pixels(config | {"licence": " AND ".join(sorted(licences))}),
             tensors=model.tensors | other.tensors,
             origins=(*model.origins, *other.origins),
             files=model.files | other.files,
         )
     return model
+
+
+def _with_pixels(config: dict[str, Any]) -> dict[str, Any]:
+    """Let a backbone without a head have the pixels per token that the autoencoder gives it."""
+    network, autoencoder = config.get("network"), config.get("autoencoder")
+    if network is None or autoencoder is None or network.get("tap", 0) is not None:
+        return config
+    levels = len(autoencoder.get("spatial", autoencoder)["block_out_channels"])
+    patch = network["backbone_config"]["patch_size"][1] * 2 ** (levels - 1)
+    return config | {"network": network | {"patch": patch}}
 
 
 def with_text_encoder(model: Model, source: str) -> Model:
@@ -103,8 +113,8 @@ def with_text_encoder(model: Model, source: str) -> Model:
     network = model.config.get("network") or {}
     if "text_encoder" in model.parts or "backbone_config" not in network:
         raise InputError(
-            f"--text-encoder: expected a model with a backbone and without text encoder, got one"
-            f" with {model.parts}; leave it out"
+            "text_encoder (--text-encoder): expected a model with a backbone and without text"
+            f" encoder, got one with {model.parts}; leave it out"
         )
     of_backbone = network["backbone_config"]
     config = {

@@ -134,7 +134,7 @@ def _config(cls: type[T], layout: Layout, told: dict[str, Any], settings: Settin
     layout.refuse(FOREIGN)
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     names = {field: name for field, name in HINTS.items() if field in known}
-    return from_plain(cls, {**layout.with_hints(told, names), **settings}, "--set")
+    return from_plain(cls, {**layout.with_hints(told, names), **settings}, "settings")
 
 
 def _converted(

@@ -53,7 +53,7 @@ def _convert(checkpoint: Checkpoint, settings: Settings) -> Converted:
     told = layout.with_hints(settings_of_shapes(layout), HINTS) | dict(settings)
     told.setdefault("scaling_factor", SCALING_FACTOR)
     add_groups(told, "norm_groups", told["block_out_channels"])
-    config = from_plain(FrameAutoencoder.Config, told, "--set")
+    config = from_plain(FrameAutoencoder.Config, told, "settings")
     scale = torch.full((config.latent_channels, 1, 1), config.scaling_factor)
     return Converted(
         config={"image_size": (256, 256), "autoencoder": to_plain(config)},

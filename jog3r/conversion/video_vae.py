@@ -21,7 +21,7 @@ def _convert(checkpoint: Checkpoint, settings: Settings) -> Converted:
     told = layout.with_hints(shapes, {"micro_frames": "micro_frame_size"})
     told = overridden(told, settings)
     _add_groups(told)
-    config = from_plain(VideoAutoencoder.Config, told, "--set")
+    config = from_plain(VideoAutoencoder.Config, told, "settings")
     sizes = {"image_size": (256, 256), "num_frames": 51, "fps": 24.0}
     return Converted(
         config={**sizes, "autoencoder": to_plain(config)},

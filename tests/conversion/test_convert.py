@@ -1,6 +1,7 @@
 """From checkpoint to model folder: every kind, strictly, whole or not at all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from jog3r.conversion import KINDS
 from jog3r.conversion.convert import convert
 from jog3r.errors import FileError, InputError, SaveError
 from jog3r.model import JOG3R
-from tests.conversion.conftest import REFERENCES, SMALL_VAE, Parity, Reference
+from tests.conversion.references import REFERENCES, SMALL_VAE, Parity, Reference, randomised
 
 STDIT = {"num_heads": 3}
 GROUPS = {"norm_groups": 4}
@@ -176,13 +177,22 @@ class TestKinds:
     @pytest.mark.parametrize("kind", KINDS)
     def test_another_kind_than_said(self, stdit: Path, kind: str) -> None:
         if kind != "opensora-1.0":
-            says = f"expected a checkpoint of {kind}, got one of opensora-1.0"
+            says = f"expected a checkpoint of {kind}, got tensors of opensora-1.0"
             fails(stdit, says, kind=kind)
 
     def test_no_kind_at_all(self, tmp_path: Path) -> None:
         file = tmp_path / "weights.safetensors"
         save_file({"layer.weight": torch.ones(2)}, file)
-        fails(file, r"of one of \['opensora-1.0', .*got other tensors: \['layer.weight'\]")
+        fails(file, r"of one of \['opensora-1.0', .*got others: \['layer.weight'\]")
+
+    def test_two_kinds_in_one_file(
+        self, stdit: Path, vae: dict[str, Tensor], tmp_path: Path
+    ) -> None:
+        both = torch.load(stdit) | {f"vae.{name}": tensor for name, tensor in vae.items()}
+        torch.save(both, stdit)
+        fails(stdit, "got tensors of opensora-1.0 and sd-vae; give another file or kind")
+        done = convert("sd-vae", stdit, tmp_path / "vae-out", settings=GROUPS)
+        assert "blocks.0.attn.qkv.weight" in done.left_out
 
     def test_unknown_kind(self, stdit: Path) -> None:
         fails(stdit, r"kind: expected one of \['auto', 'opensora-1.0'", InputError, "opensora")
@@ -205,8 +215,8 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
-            ({"colour": "red"}, r"--set: expected keys of .*, got \['colour'\]"),
-            ({"gelu": 3}, "--set.gelu: expected"),
+            ({"colour": "red"}, r"settings: expected keys of .*, got \['colour'\]"),
+            ({"gelu": 3}, "settings.gelu: expected"),
             ({"num_heads": 5}, "multiple of each of .5, 4. for heads and positions, got 48"),
             ({"num_frames": -1}, "num_frames: expected finite numbers above 0"),
         ],
@@ -215,7 +225,7 @@ class TestSettings:
         fails(stdit, says, InputError, settings={**STDIT, **settings})
 
     def test_groups_that_do_not_divide(self, vae_file: Path) -> None:
-        says = "--set: expected values that make a network of sd-vae, got: num_channels"
+        says = "settings: expected values that make a network of sd-vae, got: num_channels"
         fails(vae_file, says, InputError, settings={"norm_groups": 5})
 
     @pytest.mark.parametrize(
@@ -368,16 +378,10 @@ class TestJoining:
 
     def test_three_of_them(self, stdit: Path, vae_folder: Path) -> None:
         convert("auto", stdit, stdit.parent / "one", merge=[vae_folder], settings=STDIT)
-        says = (
-            rf"--with {stdit.parent / 'one'}: expected other parts than \['network', 'schedule'\]"
-        )
+        says = r"merge .*: expected other parts than \['network', 'schedule'\], got another network"
         fails(stdit, says, InputError, merge=[stdit.parent / "one"])
 
     def test_parts_that_do_not_fit(self, stdit: Path, vae_file: Path) -> None:
-        from dataclasses import replace
-
-        from tests.conversion.conftest import randomised
-
         wide = randomised(replace(SMALL_VAE, latent_channels=5).build().vae)
         save_file(wide, vae_file)
         convert("sd-vae", vae_file, vae_file.parent / "wide", settings=GROUPS)
@@ -404,7 +408,7 @@ class TestJoining:
         fails(stdit, "config.json: expected a jog3r config", merge=[stdit.parent])
 
     def test_a_text_encoder_needs_a_network_that_takes_text(self, vae_file: Path) -> None:
-        says = "--text-encoder: expected a model with a backbone"
+        says = r"text_encoder .*: expected a model with a backbone"
         fails(vae_file, says, InputError, text_encoder="x/t5", settings=GROUPS)
 
     @pytest.mark.parametrize(("kind", "family"), [("clip_text_model", "clip"), ("t5", "t5")])

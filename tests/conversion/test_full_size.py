@@ -12,6 +12,7 @@ from jog3r.backbones.stdit import STDiT
 from jog3r.backbones.stdit2 import STDiT2
 from jog3r.backbones.stdit3 import STDiT3
 from jog3r.codecs.video_autoencoder import VideoAutoencoder
+from jog3r.config import from_plain
 from jog3r.conversion import KINDS
 from jog3r.conversion.checkpoints import Checkpoint
 from jog3r.conversion.convert import convert
@@ -68,6 +69,17 @@ def test_the_whole_config_is_found(name: str, caplog: pytest.LogCaptureFixture) 
     assert {k: v.shape for k, v in made.tensors.items()} == {k: v.shape for k, v in wanted.items()}
 
 
+def test_the_config_that_is_published_beside_agrees() -> None:
+    hints = {"architectures": ["STDiT3"], "caption_channels": 4096, "depth": 28, "in_channels": 4}
+    hints |= {"hidden_size": 1152, "input_size": [None, None, None], "input_sq_size": 512}
+    hints |= {"mlp_ratio": 4.0, "model_max_length": 300, "num_heads": 16, "patch_size": [1, 2, 2]}
+    hints |= {"pred_sigma": True, "qk_norm": True, "torch_dtype": "float32"}
+    tensors = published(STDiT3.Config())
+    checkpoint = Checkpoint(source=Path("model.safetensors"), tensors=tensors, hints=hints)
+    made = find_kind("opensora-1.2").convert(checkpoint, {})
+    assert made.build.__self__ == STDiT3.Config()  # type: ignore[attr-defined]
+
+
 def test_every_kind_is_there() -> None:
     assert {kind for kind, _, _ in FULL.values()} | {"sd-vae"} == set(KINDS)
 
@@ -80,8 +92,6 @@ def test_the_video_it_makes(name: str, size: tuple[int, int], frames: int) -> No
     kind, config, _ = FULL[name]
     made = converted(kind, published(config))
     plain = dict.fromkeys(["autoencoder", "text_encoder"]) | made.config
-    from jog3r.config import from_plain
-
     whole = from_plain(ModelConfig, plain)
     assert (whole.image_size, whole.num_frames) == (size, frames)
 

@@ -15,7 +15,7 @@ from jog3r.conversion.convert import convert
 from jog3r.conversion.kinds import find_kind
 from jog3r.errors import FileError, InputError
 from jog3r.model import JOG3R
-from tests.conversion.conftest import SMALL_VAE
+from tests.conversion.references import SMALL_VAE
 
 SETTINGS = {"norm_groups": 4}
 NEWER_TO_OLDER = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}

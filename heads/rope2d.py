@@ -65,5 +65,8 @@ def rotate(tokens: Float[Tensor, "*b s d"], rotation: Rotation) -> Float[Tensor,
         rotation: its leading dimensions broadcast to those of the tokens.
     """
     cos, sin = rotation.cos.to(tokens.dtype), rotation.sin.to(tokens.dtype)
-    a, b = tokens.unflatten(-1, (2, 2, -1)).unbind(-2)
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-2).flatten(-3)
+    # Over all channels at once: half by half takes four times as long on a CPU.
+    cos = torch.stack([cos, cos], dim=-2).flatten(-3)
+    sin = torch.stack([-sin, sin], dim=-2).flatten(-3)
+    partner = tokens.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
+    return tokens * cos + partner * sin

@@ -261,10 +261,7 @@ class DUSt3R(PairBranches):
         chunk: int,
     ) -> tuple[Pointmap, Pointmap]:
         check_chunk(chunk)
-        places = [self.place(*view) for view in zip(layouts, tokens, strict=True)]
-        kept = self.decode(*tokens, *places, keep=self.hooks)
-        for view in (0, 1):
-            kept[view][0] = tokens[view]
+        kept = self.decode(*tokens, *layouts, keep=self.hooks)
         return (
             self._map(self.downstream_head1, kept[0], layouts[0], chunk),
             self._map(self.downstream_head2, kept[1], layouts[1], chunk),

@@ -57,25 +57,27 @@ class PairBranches(nn.Module):
         self,
         tokens_1: Tensor,
         tokens_2: Tensor,
-        place_1: Rotation,
-        place_2: Rotation,
+        layout_1: Layout,
+        layout_2: Layout,
         keep: Collection[int],
     ) -> tuple[Layers, Layers]:
-        """Run all layers.
+        """Run all layers, and hand out the tokens behind those that are asked for.
 
         Args:
             tokens_1: features of view 1 `(P or 1, S, in_width)`.
             tokens_2: features of view 2, likewise.
-            place_1: where the tokens of view 1 lie, see `place`.
-            place_2: where those of view 2 lie.
-            keep: layers whose tokens are wanted; the first is 1.
+            layout_1: how the tokens of view 1 lie.
+            layout_2: how those of view 2 lie.
+            keep: layers whose tokens are wanted; the first is 1, and 0 is what came in.
 
         Raises:
-            InputError: other channels, or other numbers of views.
+            InputError: other channels, other numbers of views, a grid that does not have as many
+                places as there are tokens, or no such layer.
         """
-        self._check(tokens_1, tokens_2)
+        self._check(tokens_1, tokens_2, keep)
+        place_1, place_2 = self._place(layout_1, tokens_1), self._place(layout_2, tokens_2)
         x_PSD, y_PSD = self.decoder_embed(tokens_1), self.decoder_embed(tokens_2)
-        kept_1, kept_2 = {}, {}
+        kept_1, kept_2 = ({0: tokens} if 0 in keep else {} for tokens in (tokens_1, tokens_2))
         blocks = zip(self.dec_blocks, self.dec_blocks2, strict=True)
         for number, (block_1, block_2) in enumerate(blocks, start=1):
             x_PSD, y_PSD = (
@@ -88,18 +90,16 @@ class PairBranches(nn.Module):
                 kept_2[number] = self.dec_norm(y_PSD) if last else y_PSD
         return kept_1, kept_2
 
-    def place(self, layout: Layout, tokens: Tensor) -> Rotation:
-        """Tabulate where the tokens of views lie.
-
-        Raises:
-            InputError: the grid does not have as many places as there are tokens.
-        """
+    def _place(self, layout: Layout, tokens: Tensor) -> Rotation:
         h, w = layout.grid
         if h < 1 or w < 1 or h * w != tokens.shape[1]:
             raise InputError(f"grid: expected {tokens.shape[1]} places, got {h} x {w}")
         return layout.rotation(self.head_channels, self.rope_base, tokens.device)
 
-    def _check(self, tokens_1: Tensor, tokens_2: Tensor) -> None:
+    def _check(self, tokens_1: Tensor, tokens_2: Tensor, keep: Collection[int]) -> None:
+        depth = len(self.dec_blocks)
+        if not all(0 <= number <= depth for number in keep):
+            raise InputError(f"keep: expected layers from 0 to {depth}, got {sorted(keep)}")
         for view, tokens in enumerate((tokens_1, tokens_2), start=1):
             C = self.decoder_embed.in_features
             if tokens.shape[-1] != C:
@@ -193,8 +193,8 @@ class PairDecoder(PairBranches):
     def _last(
         self, tokens_1: Tensor, tokens_2: Tensor, grid: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        place, last = self.place(Layout(grid), tokens_1), self.config.depth
-        kept_1, kept_2 = self.decode(tokens_1, tokens_2, place, place, keep=(last,))
+        layout, last = Layout(grid), self.config.depth
+        kept_1, kept_2 = self.decode(tokens_1, tokens_2, layout, layout, keep=(last,))
         return kept_1[last], kept_2[last]
 
 

@@ -125,6 +125,23 @@ def test_config_survives_json(network: DUSt3R) -> None:
     assert from_plain(DUSt3R.Config, plain) == network.config
 
 
+def test_results_are_float32_under_autocast(network: DUSt3R, generator: torch.Generator) -> None:
+    first, second = images(generator), images(generator)
+    exact = network(first, second)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(first, second)
+    for mine, theirs in zip(parts(out), parts(exact), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, theirs, atol=0.1, rtol=0.1)
+
+
+def test_inference_leaves_training_possible(network: DUSt3R, generator: torch.Generator) -> None:
+    pair = images(generator, 1, (48, 80)), images(generator, 1, (48, 80))
+    with torch.inference_mode():
+        network(*pair)
+    network(*pair)[1].points.sum().backward()
+
+
 def test_weights_survive_a_file(
     network: DUSt3R, generator: torch.Generator, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from jog3r.errors import InputError
 from jog3r.heads.linear_head import LinearHead
+from jog3r.heads.orientation import Layout
 from jog3r.heads.pair_decoder import PairDecoder
 
 TINY = PairDecoder.Config(in_width=6, width=16, depth=2, num_heads=2)
@@ -78,6 +79,21 @@ def test_star_is_all_pairs_with_the_first_frame(generator: torch.Generator) -> N
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
 
 
+def test_tokens_behind_every_layer_are_handed_out(tokens: tuple[Tensor, Tensor]) -> None:
+    decoder, layout = TINY.build(), Layout((2, 3))
+    first, second = decoder.decode(*tokens, layout, layout, keep=(0, 1, 2))
+    last = decoder(*tokens, (2, 3))
+    for view, kept in enumerate((first, second)):
+        assert sorted(kept) == [0, 1, 2]
+        assert kept[0] is tokens[view]
+        torch.testing.assert_close(kept[2], last[view])
+    one, _ = decoder.decode(*tokens, layout, layout, keep=(1,))
+    torch.testing.assert_close(one, {1: first[1]})
+    shallow = dataclasses.replace(TINY, depth=1).build()
+    shallow.load_state_dict(decoder.state_dict(), strict=False)
+    torch.testing.assert_close(shallow.dec_norm(first[1]), shallow(*tokens, (2, 3))[0])
+
+
 def test_checkpointing_changes_nothing(tokens: tuple[Tensor, Tensor]) -> None:
     found = []
     decoder = TINY.build()
@@ -107,6 +123,9 @@ def test_bad_sizes_raise(tokens: tuple[Tensor, Tensor]) -> None:
         TINY.build()(tokens[0][:2], tokens[1], (2, 3))
     with pytest.raises(InputError, match="tokens_2: expected 6 channels, got 5"):
         TINY.build()(tokens[0], tokens[1][..., :5], (2, 3))
+    layout = Layout((2, 3))
+    with pytest.raises(InputError, match=r"keep: expected layers from 0 to 2, got \[1, 3\]"):
+        TINY.build().decode(*tokens, layout, layout, keep=(3, 1))
     with pytest.raises(InputError, match="width: expected a multiple"):
         dataclasses.replace(TINY, num_heads=3).build()
     with pytest.raises(InputError, match="tokens: expected at least 2 frames, got 1"):

@@ -2,13 +2,29 @@
 
 from typing import Literal
 
-from timm.layers.activations import GELUTanh
+import torch
+import torch.nn.functional as F
 from timm.layers.mlp import Mlp
-from torch import nn
+from torch import Tensor, nn
 
 from jog3r.errors import InputError
 
 GELU = Literal["tanh", "exact"]
+
+
+class GELUTanh(nn.Module):
+    """The tanh form of GELU.
+
+    In bfloat16 on a CPU the exact form stands in for it: it takes a quarter of the time there, and
+    lies within 5e-4, which bfloat16 resolves of numbers up to 0.1 only.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to every element."""
+        rough = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+        return F.gelu(x, approximate="none" if rough else "tanh")
+
+
 ACTIVATIONS: dict[GELU, type[nn.Module]] = {"tanh": GELUTanh, "exact": nn.GELU}
 
 

@@ -42,19 +42,25 @@ class RotaryTime(nn.Module):
         return Rotation(angles.cos(), angles.sin())
 
 
-def rotate(x: Float[Tensor, "*n t d"], rotation: Rotation) -> Float[Tensor, "*n t d"]:
+def rotate(x: Float[Tensor, "t *places n d"], rotation: Rotation) -> Float[Tensor, "t *places n d"]:
     """Turn the pairs (0, 1), (2, 3), ... of channels of every frame.
 
     Args:
-        x: Queries or keys.
+        x: Queries or keys, time first.
         rotation: Of as many frames.
 
     Example:
-        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+        >>> x = torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])
         >>> rotate(x, RotaryTime(2)(2))
-        tensor([[1.0000, 0.0000],
-                [0.5403, 0.8415]])
+        tensor([[[1.0000, 0.0000]],
+        <BLANKLINE>
+                [[0.5403, 0.8415]]])
     """
-    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = rotation
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+    pairs = x.unflatten(-1, (-1, 2))
+    cos, sin = (part.view(len(x), *(1,) * (x.ndim - 2), -1) for part in rotation)
+    if torch.compiler.is_compiling():  # which knows no complex numbers
+        a, b = pairs.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+    # One pass over memory instead of five.
+    turned = torch.view_as_complex(pairs) * torch.complex(cos, sin)
+    return torch.view_as_real(turned).flatten(-2)

@@ -17,6 +17,7 @@ from jog3r.attention import attention
 from jog3r.backbones.rotary import Rotation, rotate
 
 NORM_EPS = 1e-6
+KEYS_MULTIPLE = 16
 Order = Literal["norm-rotate", "rotate-norm"]
 
 
@@ -41,27 +42,34 @@ class SelfAttention(nn.Module):
     def over_space(self, x_TBSD: Tensor) -> Tensor:
         """Attend among the places of each frame."""
         qkv = self.qkv(x_TBSD).flatten(0, 1).unflatten(-1, (3 * self.heads, -1))
-        q, k, v = qkv.transpose(1, 2).chunk(3, dim=1)  # each (TB, N, S, D/N)
-        q, k = self._prepared(q, self.q_norm, None), self._prepared(k, self.k_norm, None)
+        q, k, v = (x.transpose(1, 2) for x in self._heads(qkv))  # each (TB, N, S, D/N)
         out = attention(q, k, v).transpose(1, 2)
         return self.proj(out.reshape(x_TBSD.shape))
 
     def over_time(self, x_TBSD: Tensor, rotation: Rotation | None = None) -> Tensor:
         """Attend among the frames at each place."""
         qkv = self.qkv(x_TBSD).flatten(1, 2).unflatten(-1, (3 * self.heads, -1))
-        q, k, v = qkv.permute(1, 2, 0, 3).chunk(3, dim=1)  # each (BS, N, T, D/N)
-        q, k = self._prepared(q, self.q_norm, rotation), self._prepared(k, self.k_norm, rotation)
+        q, k, v = (x.permute(1, 2, 0, 3) for x in self._heads(qkv, rotation))  # (BS, N, T, D/N)
         out = attention(q, k, v).permute(2, 0, 1, 3)
         return self.proj(out.reshape(x_TBSD.shape))
 
+    def _heads(self, qkv: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, ...]:
+        """Split `(T, ..., 3N, D/N)`; normalise and turn queries and keys."""
+        q, k, v = qkv.chunk(3, dim=-2)
+        if self.q_norm is None and rotation is None:
+            return q, k, v
+        return self._prepared(q, self.q_norm, rotation), self._prepared(k, self.k_norm, rotation), v
+
     def _prepared(self, x: Tensor, norm: nn.RMSNorm | None, rotation: Rotation | None) -> Tensor:
+        # Once to float32 and once back: torch's RMSNorm takes several times as long on a CPU.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         if rotation is not None and self.order == "rotate-norm":
-            x = rotate(x, rotation)
+            wide = rotate(wide, rotation)
         if norm is not None:
-            x = norm(x)
+            wide = wide * (wide.square().mean(-1, keepdim=True) + NORM_EPS).rsqrt() * norm.weight
         if rotation is not None and self.order == "norm-rotate":
-            x = rotate(x, rotation)
-        return x
+            wide = rotate(wide, rotation)
+        return wide.to(x.dtype)
 
 
 class TextAttention(nn.Module):
@@ -76,12 +84,13 @@ class TextAttention(nn.Module):
 
     def forward(self, x_TBSD: Tensor, text_BLD: Tensor, mask_B11L: Tensor | None) -> Tensor:
         """Attend from every token to the text tokens that the mask allows."""
-        T, B, S, _ = x_TBSD.shape
-        q = self.q_linear(x_TBSD).transpose(0, 1).reshape(B, T * S, self.heads, -1)
+        T, _, S, _ = x_TBSD.shape
+        q = self.q_linear(x_TBSD).unflatten(-1, (self.heads, -1))
+        q = q.permute(1, 3, 0, 2, 4).flatten(2, 3)  # (B, N, TS, D/N)
         kv = self.kv_linear(text_BLD).unflatten(-1, (2 * self.heads, -1))
         k, v = kv.transpose(1, 2).chunk(2, dim=1)  # each (B, N, L, D/N)
-        out = attention(q.transpose(1, 2), k, v, mask_B11L)
-        return self.proj(out.transpose(1, 2).reshape(B, T, S, -1).transpose(0, 1))
+        out = attention(q, k, v, mask_B11L).unflatten(2, (T, S))
+        return self.proj(out.permute(2, 0, 3, 1, 4).flatten(3))
 
 
 def without_padding(text: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -99,5 +108,7 @@ def without_padding(text: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor |
         return text, mask
     seen = mask.cpu()
     used = seen.any(dim=0).nonzero()
-    length = int(used[-1]) + 1 if len(used) else 1
+    longest = int(used[-1]) + 1 if len(used) else 1
+    # Attention to 60 keys takes up to three times as long as attention to 64.
+    length = -(-longest // KEYS_MULTIPLE) * KEYS_MULTIPLE
     return text[:, :length], None if bool(seen[:, :length].all()) else mask[:, :length]

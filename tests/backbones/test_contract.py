@@ -39,7 +39,8 @@ def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
 
 def close(got: Tensor, expected: Tensor) -> float:
     """Return the relative error."""
-    return float((got.float() - expected).norm() / expected.norm())
+    got, expected = got.detach().float(), expected.detach()
+    return float((got - expected).norm() / expected.norm())
 
 
 def test_is_a_backbone(model: Any) -> None:

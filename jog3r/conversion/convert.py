@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +13,9 @@ from jog3r.conversion import KINDS
 from jog3r.conversion.card import card
 from jog3r.conversion.checkpoints import Checkpoint, read_checkpoint
 from jog3r.conversion.kinds import Converted, Settings, find_kind, recognise
+from jog3r.conversion.layout import UntoldError
 from jog3r.conversion.merging import CARD_FILE, Model, joined, with_text_encoder
-from jog3r.errors import FileError, InputError, Jog3rError
+from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_folder
 from jog3r.model import JOG3R, PARTS
 from jog3r.model_config import ModelConfig
@@ -96,18 +96,19 @@ def convert(
     _check_free(out, [source, *merge], overwrite)
     checkpoint = read_checkpoint(source)
     name = recognise(checkpoint, kind)
-    part = find_kind(name).convert(checkpoint, _without(settings or {}, OF_MODEL))
-    model = joined(_model(name, checkpoint, part, settings or {}), merge)
+    part, module = _part(name, checkpoint, settings or {})
+    model = joined(_model(name, checkpoint, part, module, settings or {}), merge)
     if text_encoder is not None:
         model = with_text_encoder(model, text_encoder)
     config = from_plain(ModelConfig, model.config, "settings")
     _check_whole(config, model, out)
     rounded = None if dtype is None else str(dtype).rpartition(".")[2]
+    files = {
+        CONFIG_FILE: (json.dumps(to_plain(config), indent=2) + "\n").encode(),
+        CARD_FILE: card(KINDS[name], model.origins, config.licence, rounded).encode(),
+    }
     with atomic_folder(out) as folder:
-        (folder / CONFIG_FILE).write_text(json.dumps(to_plain(config), indent=2) + "\n", "utf-8")
-        text = card(KINDS[name], model.origins, config.licence, rounded)
-        (folder / CARD_FILE).write_text(text, "utf-8")
-        for file, content in model.files.items():
+        for file, content in {**files, **model.files}.items():
             (folder / file).write_bytes(content)
         write_weights(model.tensors, folder, dtype=dtype, max_shard_size=max_shard_size)
     return Conversion(
@@ -120,17 +121,33 @@ def convert(
     )
 
 
-def _model(name: str, checkpoint: Checkpoint, part: Converted, settings: Settings) -> Model:
-    """Check a converted part against its class, and make it a model with this part alone."""
+def _part(
+    name: str, checkpoint: Checkpoint, settings: Settings
+) -> tuple[Converted, torch.nn.Module]:
+    """Convert a checkpoint, and build its class without values."""
+    of_part = {key: value for key, value in settings.items() if key not in OF_MODEL}
     try:
+        part = find_kind(name).convert(checkpoint, of_part)
         with torch.device("meta"):
-            module = part.build()
-    except Jog3rError:
+            return part, part.build()
+    except (FileError, UntoldError):
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
-        raise InputError(
-            f"settings: expected values that make a network of {name}, got: {error}; correct them"
+        if of_part:
+            raise InputError(
+                f"settings: expected values that fit {checkpoint.source}, got {of_part}, by which"
+                f" it is no {name} ({error}); correct them, or take another file"
+            ) from error
+        raise FileError(
+            f"{checkpoint.source}: expected the shapes of {name}, got some that make no network"
+            f" ({error}); download the checkpoint again"
         ) from error
+
+
+def _model(
+    name: str, checkpoint: Checkpoint, part: Converted, module: torch.nn.Module, settings: Settings
+) -> Model:
+    """Check a part against its class, and make it a model with this part alone."""
     check_tensors(module, part.tensors, checkpoint.source)
     tensors = _once(part.tensors, shared_names(module), checkpoint.source)
     kind = find_kind(name)
@@ -187,7 +204,3 @@ def _check_free(out: Path, sources: Sequence[str | Path], overwrite: bool) -> No
         raise InputError(
             f"out: expected a model folder to replace, got {out} with {foreign[:3]}; choose another"
         )
-
-
-def _without(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in names}

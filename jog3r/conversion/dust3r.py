@@ -50,17 +50,18 @@ def _convert(checkpoint: Checkpoint, settings: Settings) -> Converted:
 
 
 def _of_shapes(layout: Layout) -> dict[str, Any]:
-    width, _, patch, _ = layout.shape("patch_embed.proj.weight", 4)
+    width = layout.width({"patch_embed.proj.weight": (4, 0), "enc_norm.weight": (1, 0)})
+    decoder_width = layout.width({"decoder_embed.weight": (2, 0), "dec_norm.weight": (1, 0)})
     inner = layout.shape("enc_blocks.0.mlp.fc1.weight", 2)[0]
     depth = layout.count("dec_blocks.")
     told = {
-        "patch": patch,
+        "patch": layout.shape("patch_embed.proj.weight", 4)[2],
         "encoder_width": width,
         "encoder_depth": layout.count("enc_blocks."),
-        "decoder_width": layout.shape("decoder_embed.weight", 2)[0],
+        "decoder_width": decoder_width,
         "decoder_depth": depth,
         "mlp_ratio": inner / width,
-        "head": "linear" if "downstream_head1.proj.weight" in layout else "dpt",
+        "head": "dpt" if any(".dpt." in name for name in layout.checkpoint.tensors) else "linear",
     }
     return told | (_dpt(layout, depth) if told["head"] == "dpt" else {})
 
@@ -95,9 +96,8 @@ def _image_size(layout: Layout) -> tuple[int, int]:
 KIND = Kind(
     origin="naver/DUSt3R_ViTLarge_BaseDecoder_512_dpt",
     licence="CC-BY-NC-SA-4.0",
-    is_it=lambda tensors: (
-        "enc_blocks.0.attn.qkv.weight" in tensors
-        and "dec_blocks.0.cross_attn.projq.weight" in tensors
+    is_it=lambda tensors: all(
+        any(name.startswith(part) for name in tensors) for part in ("enc_blocks.", "dec_blocks.")
     ),
     convert=_convert,
 )

@@ -1,5 +1,6 @@
 """What the names and shapes of a checkpoint tell of its config."""
 
+import itertools
 import logging
 import re
 from collections.abc import Collection, Mapping
@@ -9,6 +10,10 @@ from jog3r.conversion.checkpoints import Checkpoint
 from jog3r.errors import FileError, InputError
 
 logger = logging.getLogger(__name__)
+
+
+class UntoldError(InputError):
+    """A value that neither shapes nor hints tell has to be set."""
 
 
 class Layout:
@@ -39,19 +44,37 @@ class Layout:
             )
         return tuple(tensor.shape)
 
-    def count(self, prefix: str) -> int:
-        """Count what is numbered behind a prefix, such as blocks: the highest number plus one.
+    def width(self, places: Mapping[str, tuple[int, int]]) -> int:
+        """Give a width that several tensors must have in common.
+
+        Args:
+            places: Name -> how many axes it has, and which of them it is.
 
         Raises:
-            FileError: Nothing.
+            FileError: One is not there, or they differ.
+        """
+        found = {name: self.shape(name, ndim)[axis] for name, (ndim, axis) in places.items()}
+        if len(set(found.values())) > 1:
+            raise FileError(
+                f"{self.checkpoint.source}: expected one width in several tensors, got {found}; the"
+                " checkpoint is damaged or joined from several, download it again"
+            )
+        return next(iter(found.values()))
+
+    def count(self, prefix: str) -> int:
+        """Count what is numbered behind a prefix, such as blocks.
+
+        Raises:
+            FileError: Nothing, or a gap in the numbers.
         """
         numbers = self.numbers(prefix)
-        if not numbers:
+        if len(numbers) != max(numbers, default=-1) + 1 or not numbers:
+            gap = next(number for number in itertools.count() if number not in numbers)
             raise FileError(
-                f"{self.checkpoint.source}: expected tensors {prefix}0..., got none; the checkpoint"
-                " is incomplete or of another kind"
+                f"{self.checkpoint.source}: expected tensors {prefix}{gap}..., got none; the"
+                " checkpoint is incomplete or of another kind"
             )
-        return max(numbers) + 1
+        return len(numbers)
 
     def numbers(self, prefix: str) -> set[int]:
         """Give the numbers behind a prefix."""
@@ -111,10 +134,10 @@ def usual_heads(width: int, usual: int, name: str, published: int) -> int:
         published: The width of these; for others it is a guess, and a warning says so.
 
     Raises:
-        InputError: The width is no multiple of that.
+        UntoldError: The width is no multiple of that.
     """
     if width % usual:
-        raise InputError(
+        raise UntoldError(
             f"{name}: expected to be told, as {width} channels are no multiple of the usual"
             f" {usual} per head; add --set {name}=NUMBER"
         )

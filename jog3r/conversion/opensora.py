@@ -1,6 +1,7 @@
 """The backbones of Open-Sora 1.0, 1.1 and 1.2. Their checkpoints hold our names."""
 
 import math
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -37,6 +38,14 @@ HINTS = {
     "space_scale": "space_scale",
     "time_scale": "time_scale",
 }
+# Where their width stands: tensor -> its axes, and which of them.
+WIDTH = {
+    "x_embedder.proj.weight": (5, 0),
+    "y_embedder.y_proj.fc2.bias": (1, 0),
+    "final_layer.linear.weight": (2, 1),
+}
+# What only Open-Sora 1.1 has.
+OF_STDIT2 = ("t_block_temp.", "csize_embedder.", "ar_embedder.", "fl_embedder.")
 # What our classes do in one way only.
 FOREIGN = {"qk_norm_legacy": (None, False), "no_temporal_pos_emb": (None, False)}
 DDPM = {"kind": "ddpm", "steps": 1000, "prediction_type": "epsilon", "solver": "iddpm"}
@@ -48,7 +57,8 @@ RFLOW = {"guidance_scale": 7.0, "num_inference_steps": 30}
 
 def _convert_stdit(checkpoint: Checkpoint, settings: Settings) -> Converted:
     layout = Layout(checkpoint)
-    told = _of_shapes(layout, "blocks", settings) | _of_tables(layout, settings)
+    told = _of_shapes(layout, "blocks") | _of_tables(layout, settings)
+    told |= _of_width(layout, told["hidden_size"], settings)
     config = _config(STDiT.Config, layout, told, settings)
     T, H, W = config.input_size
     more = {"image_size": (H * FACTOR, W * FACTOR), "num_frames": T, "fps": 8.0, "schedule": DDPM}
@@ -57,7 +67,9 @@ def _convert_stdit(checkpoint: Checkpoint, settings: Settings) -> Converted:
 
 def _convert_stdit2(checkpoint: Checkpoint, settings: Settings) -> Converted:
     layout = Layout(checkpoint)
-    config = _config(STDiT2.Config, layout, _of_shapes(layout, "blocks", settings), settings)
+    told = _of_shapes(layout, "blocks")
+    told |= _of_rotary(layout, told["hidden_size"])
+    config = _config(STDiT2.Config, layout, told, settings)
     size = (config.input_sq_size, config.input_sq_size)
     more = {"image_size": size, "num_frames": 16, "fps": 8.0, "schedule": DDPM}
     return _converted("stdit2", config, checkpoint.tensors, more | IDDPM)
@@ -65,19 +77,21 @@ def _convert_stdit2(checkpoint: Checkpoint, settings: Settings) -> Converted:
 
 def _convert_stdit3(checkpoint: Checkpoint, settings: Settings) -> Converted:
     layout = Layout(checkpoint)
-    told = _of_shapes(layout, "spatial_blocks", settings)
+    told = _of_shapes(layout, "spatial_blocks")
+    told |= _of_rotary(layout, told["hidden_size"])
     config = _config(STDiT3.Config, layout, told, settings)
     size = (config.input_sq_size, config.input_sq_size)
     more = {"image_size": size, "num_frames": 51, "fps": 24.0, "schedule": FLOW}
     return _converted("stdit3", config, checkpoint.tensors, more | RFLOW)
 
 
-def _of_shapes(layout: Layout, blocks: str, settings: Settings) -> dict[str, Any]:
+def _of_shapes(layout: Layout, blocks: str) -> dict[str, Any]:
     """Read what the three have in common."""
-    width, channels, *patch = layout.shape("x_embedder.proj.weight", 5)
+    _, channels, *patch = layout.shape("x_embedder.proj.weight", 5)
+    width = layout.width(WIDTH)
     length, text_channels = layout.shape("y_embedder.y_embedding", 2)
     out = layout.shape("final_layer.linear.weight", 2)[0]
-    told = {
+    return {
         "hidden_size": width,
         "in_channels": channels,
         "patch_size": tuple(patch),
@@ -87,39 +101,40 @@ def _of_shapes(layout: Layout, blocks: str, settings: Settings) -> dict[str, Any
         "max_text_tokens": length,
         "learn_sigma": out == 2 * channels * math.prod(patch),
     }
-    norm = f"{blocks}.0.attn.q_norm.weight"
-    if "rope.freqs" in layout:  # STDiT has neither rotary positions nor a choice of norms
-        told["qk_norm"] = norm in layout
-    return told | _heads(layout, norm, width, settings)
 
 
-def _heads(layout: Layout, norm: str, width: int, settings: Settings) -> dict[str, int]:
-    if norm in layout:
-        return {"num_heads": width // layout.shape(norm, 1)[0]}
-    if "rope.freqs" in layout:  # one frequency for two channels of a head
-        return {"num_heads": width // (2 * layout.shape("rope.freqs", 1)[0])}
+def _of_rotary(layout: Layout, width: int) -> dict[str, Any]:
+    """Read the heads and their norms where positions in time are rotations of channels."""
+    norms = [name for name in layout.checkpoint.tensors if name.endswith(".q_norm.weight")]
+    # One frequency turns two channels of a head.
+    size = 2 * layout.shape("rope.freqs", 1)[0]
+    if norms:
+        size = layout.width(dict.fromkeys(norms, (1, 0)))
+    return {"num_heads": width // max(size, 1), "qk_norm": bool(norms)}
+
+
+def _of_width(layout: Layout, width: int, settings: Settings) -> dict[str, Any]:
+    """Give the heads of a width, where nothing else tells them."""
     if "num_heads" in settings or layout.hint("num_heads") is not None:
         return {}
     return {"num_heads": usual_heads(width, CHANNELS_PER_HEAD, "num_heads", PUBLISHED_WIDTH)}
 
 
 def _of_tables(layout: Layout, settings: Settings) -> dict[str, Any]:
-    """Read size and steps off the position tables, where they are stored and not set."""
-    tensors = layout.checkpoint.tensors
-    known = {"input_size", "space_scale", "time_scale"} <= set(settings)
-    if known or not {"pos_embed", "pos_embed_temporal"} <= set(tensors):
+    """Read size and steps off the stored position tables, unless all of it is set."""
+    if {"input_size", "space_scale", "time_scale"} <= set(settings):
         return {}
     for name in ("pos_embed", "pos_embed_temporal"):
         layout.shape(name, 3)
     a, b, c = layout.shape("x_embedder.proj.weight", 5)[2:]
-    h, w, space_scale = read_space_table(tensors["pos_embed"])
-    T, time_scale = read_time_table(tensors["pos_embed_temporal"])
+    h, w, space_scale = read_space_table(layout.checkpoint.tensors["pos_embed"])
+    T, time_scale = read_time_table(layout.checkpoint.tensors["pos_embed_temporal"])
     size = (T * a, h * b, w * c)
     return {"input_size": size, "space_scale": space_scale, "time_scale": time_scale}
 
 
 def _with_tables(tensors: dict[str, Tensor], config: STDiT.Config) -> dict[str, Tensor]:
-    """Compute the position tables if the checkpoint was published without them."""
+    """Compute position tables that a checkpoint lacks, and whose size and steps were set."""
     T, h, w = (n // p for n, p in zip(config.input_size, config.patch_size, strict=True))
     D, cpu = config.hidden_size, torch.device("cpu")
     space, time = config.space_scale, config.time_scale
@@ -158,23 +173,33 @@ def _converted(
     )
 
 
+def _is_stdit(names: Collection[str]) -> bool:
+    return any(".attn_temp." in name for name in names) and not _is_stdit2(names)
+
+
+def _is_stdit2(names: Collection[str]) -> bool:
+    return any(name.startswith(OF_STDIT2) for name in names)
+
+
+def _is_stdit3(names: Collection[str]) -> bool:
+    return any(name.startswith("spatial_blocks.") for name in names)
+
+
 STDIT = Kind(
     origin="hpcai-tech/Open-Sora",
     licence=LICENCE,
-    is_it=lambda names: (
-        "blocks.0.attn_temp.qkv.weight" in names and "t_block_temp.1.weight" not in names
-    ),
+    is_it=_is_stdit,
     convert=_convert_stdit,
 )
 STDIT2 = Kind(
     origin="hpcai-tech/OpenSora-STDiT-v2-stage3",
     licence=LICENCE,
-    is_it=lambda names: "t_block_temp.1.weight" in names,
+    is_it=_is_stdit2,
     convert=_convert_stdit2,
 )
 STDIT3 = Kind(
     origin="hpcai-tech/OpenSora-STDiT-v3",
     licence=LICENCE,
-    is_it=lambda names: "spatial_blocks.0.attn.qkv.weight" in names,
+    is_it=_is_stdit3,
     convert=_convert_stdit3,
 )

@@ -11,11 +11,14 @@ from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.config import from_plain, to_plain
 from jog3r.conversion.checkpoints import Checkpoint
 from jog3r.conversion.kinds import Converted, Kind, Settings
-from jog3r.conversion.layout import Layout
-from jog3r.errors import FileError, InputError
+from jog3r.conversion.layout import Layout, UntoldError
+from jog3r.errors import FileError
 
 # Where it stands in a checkpoint that holds more.
 PREFIXES = ("first_stage_model.", "vae.")
+# Its first and last layers, and how many of them tell that it is one.
+ENDS = ("encoder.conv_in.", "decoder.conv_in.", "encoder.conv_out.", "decoder.conv_out.")
+ENOUGH = 3
 # Beside the network's own tensors in files of its training.
 OF_TRAINING = ("loss.", "model_ema.")
 # How diffusers called the layers of attention before 0.18.
@@ -76,11 +79,12 @@ def settings_of_shapes(layout: Layout, prefix: str = "") -> dict[str, Any]:
     """
     levels = range(layout.count(f"{prefix}encoder.down_blocks."))
     last = f"{prefix}encoder.down_blocks.{{}}.resnets.0.conv2.weight"
+    middle = f"{prefix}encoder.mid_block.attentions."
     return {
         "block_out_channels": tuple(layout.shape(last.format(i), 4)[0] for i in levels),
         "layers_per_block": layout.count(f"{prefix}encoder.down_blocks.0.resnets."),
         "latent_channels": layout.shape(f"{prefix}quant_conv.weight", 4)[0] // 2,
-        "attention": f"{prefix}encoder.mid_block.attentions.0.to_q.weight" in layout,
+        "attention": any(name.startswith(middle) for name in layout.checkpoint.tensors),
     }
 
 
@@ -94,12 +98,12 @@ def add_groups(told: dict[str, Any], name: str, widths: tuple[int, ...], part: s
         part: Before the field's name in a setting.
 
     Raises:
-        InputError: The widths are no multiples of the usual number.
+        UntoldError: The widths are no multiples of the usual number.
     """
     if name in told:
         return
     if any(width % NORM_GROUPS for width in widths):
-        raise InputError(
+        raise UntoldError(
             f"{part}{name}: expected to be told, as the widths {widths} are no multiples of the"
             f" usual {NORM_GROUPS} groups; add --set {part}{name}=NUMBER"
         )
@@ -117,13 +121,17 @@ def newer(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 
 def is_autoencoder(names: Collection[str]) -> bool:
     """Whether there is such an autoencoder among tensors, under one of its prefixes or none."""
-    ends = ("encoder.conv_in.weight", "decoder.conv_out.weight", "quant_conv.weight")
-    return any(all(prefix + end in names for end in ends) for prefix in ("", *PREFIXES))
+    return any(_ends_behind(prefix, names) >= ENOUGH for prefix in ("", *PREFIXES))
+
+
+def _ends_behind(prefix: str, names: Collection[str]) -> int:
+    """Count the first and last layers behind a prefix: an incomplete checkpoint lacks some."""
+    return sum(any(name.startswith(prefix + end) for name in names) for end in ENDS)
 
 
 def _own_tensors(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], list[str]]:
     """Give the autoencoder's tensors in diffusers' names, and the names that are not its own."""
-    prefix = next((p for p in PREFIXES if f"{p}quant_conv.weight" in checkpoint.tensors), "")
+    prefix = max(("", *PREFIXES), key=lambda each: _ends_behind(each, checkpoint.tensors))
     own, left_out = {}, []
     for name, tensor in checkpoint.tensors.items():
         bare = name.removeprefix(prefix)
@@ -131,7 +139,7 @@ def _own_tensors(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], list[str]]:
             left_out.append(name)
         else:
             own[bare] = tensor
-    if "encoder.mid.block_1.conv1.weight" in own:
+    if any(name.startswith("encoder.down.") for name in own):
         own = _from_original(replace(checkpoint, tensors=own))
     return dict(newer(name, tensor) for name, tensor in own.items()), left_out
 

@@ -127,6 +127,40 @@ class TestDamaged:
         self.damage(stdit, **{"blocks.1.mlp.fc2.bias": None})
         fails(stdit, rf"{stdit}: expected the .* got 1 missing \['blocks.1.mlp.fc2.bias'\] and 0")
 
+    @pytest.mark.parametrize("reference", REFERENCES, ids=lambda r: r.folder)
+    def test_whatever_tensor_is_missing_it_is_named(
+        self, parity: Parity, tmp_path: Path, reference: Reference
+    ) -> None:
+        state = load_file(parity(reference.folder) / "weights.safetensors")
+        names = [key for key in state if "scratch.layer" not in key]  # those are there twice
+        for name in names[::11]:
+            save_file({k: v for k, v in state.items() if k != name}, tmp_path / "w.safetensors")
+            settings = reference.settings
+            fails(tmp_path / "w.safetensors", f"w.safetensors: .*{name}", settings=settings)
+
+    @pytest.mark.parametrize("reference", REFERENCES, ids=lambda r: r.folder)
+    def test_whatever_shape_is_wrong_it_is_an_error(
+        self, parity: Parity, tmp_path: Path, reference: Reference
+    ) -> None:
+        state, out = load_file(parity(reference.folder) / "weights.safetensors"), tmp_path / "out"
+        for name in list(state)[::11]:
+            longer = torch.cat([state[name], state[name][:1]])
+            save_file({**state, name: longer}, tmp_path / "w.safetensors")
+            with pytest.raises((FileError, InputError), match=r"expected .*, got .*; "):
+                convert("auto", tmp_path / "w.safetensors", out, settings=reference.settings)
+            assert not out.exists()
+
+    def test_a_gap_between_blocks(self, stdit: Path) -> None:
+        self.damage(stdit, **{"blocks.99999999.mlp.fc1.bias": torch.ones(1)})
+        fails(stdit, "expected tensors blocks.2..., got none; the checkpoint is incomplete")
+
+    def test_shapes_that_make_no_network(self, vae_file: Path) -> None:
+        state = load_file(vae_file)
+        state["encoder.down_blocks.1.resnets.0.conv2.weight"] = torch.ones(17, 17, 3, 3)
+        save_file(state, vae_file)
+        (vae_file.parent / "config.json").write_text('{"norm_num_groups": 4}')
+        fails(vae_file, "expected the shapes of sd-vae, got some that make no network", settings={})
+
     def test_a_missing_block(self, stdit: Path) -> None:
         state = {k: v for k, v in torch.load(stdit).items() if not k.startswith("blocks.0.mlp")}
         torch.save(state, stdit)
@@ -141,6 +175,8 @@ class TestDamaged:
         fails(stdit, r"expected blocks.1.attn.qkv.weight of shape \(144, 48\), got \(3, 4\)")
         self.damage(stdit, **{"x_embedder.proj.weight": torch.ones(3)})
         fails(stdit, r"expected a tensor x_embedder.proj.weight with 5 axes, got shape \(3,\)")
+        self.damage(stdit, **{"x_embedder.proj.weight": torch.ones(9, 4, 1, 2, 2)})
+        fails(stdit, "expected one width in several tensors, got {'x_embedder.proj.weight': 9, 'y_")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
     def test_values_that_are_none(self, stdit: Path, value: float) -> None:
@@ -215,7 +251,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
-            ({"colour": "red"}, r"settings: expected keys of .*, got \['colour'\]"),
+            (
+                {"colour": "red"},
+                r"settings: expected .* got {.*'colour': 'red'.*settings: expected keys of",
+            ),
             ({"gelu": 3}, "settings.gelu: expected"),
             ({"num_heads": 5}, "multiple of each of .5, 4. for heads and positions, got 48"),
             ({"num_frames": -1}, "num_frames: expected finite numbers above 0"),
@@ -225,7 +264,7 @@ class TestSettings:
         fails(stdit, says, InputError, settings={**STDIT, **settings})
 
     def test_groups_that_do_not_divide(self, vae_file: Path) -> None:
-        says = "settings: expected values that make a network of sd-vae, got: num_channels"
+        says = "settings: expected values that fit .* no sd-vae .num_channels"
         fails(vae_file, says, InputError, settings={"norm_groups": 5})
 
     @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from jog3r.conversion import KINDS
 from jog3r.conversion.checkpoints import Checkpoint
 from jog3r.conversion.convert import convert
 from jog3r.conversion.kinds import Converted, find_kind, recognise
+from jog3r.errors import FileError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.model import JOG3R
 from jog3r.model_config import ModelConfig
@@ -96,10 +97,14 @@ def test_the_video_it_makes(name: str, size: tuple[int, int], frames: int) -> No
     assert (whole.image_size, whole.num_frames) == (size, frames)
 
 
-def test_tables_that_were_left_out_are_computed() -> None:
-    tensors = published(STDiT.Config())
+def test_tables_that_are_not_there_are_computed_if_all_is_told() -> None:
+    tensors = published(XL_512)
     expected = {name: tensors.pop(name) for name in WITH_VALUES[:2]}
-    made = converted("opensora-1.0", tensors)
+    checkpoint = Checkpoint(source=Path("weights.pth"), tensors=tensors)
+    settings: dict[str, Any] = {"input_size": [16, 64, 64], "space_scale": 1.0}
+    with pytest.raises(FileError, match="expected a tensor pos_embed with 3 axes, got none"):
+        find_kind("opensora-1.0").convert(checkpoint, settings)
+    made = find_kind("opensora-1.0").convert(checkpoint, settings | {"time_scale": 1.0})
     assert all(torch.equal(made.tensors[name], expected[name]) for name in expected)
 
 

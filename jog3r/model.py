@@ -390,8 +390,15 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             pairs["patch_size in pixels"] = (in_pixels, (1, patch, patch))
             pairs["in_channels"] = (backbone.in_channels, channels)
         if hasattr(self, "text_encoder"):
-            width = self.text_encoder.config.width
-            pairs["caption_channels"] = (backbone.caption_channels, width)
+            text = self.text_encoder.config
+            pairs["caption_channels"] = (backbone.caption_channels, text.width)
+            longest = backbone.max_text_tokens
+            # The stored null text takes the place of prompts, under their mask.
+            if isinstance(text, PretrainedTextEncoder.Config) and text.max_tokens > longest:
+                raise InputError(
+                    f"config.text_encoder.max_tokens: expected at most {longest}, the length of the"
+                    f" backbone's null text, got {text.max_tokens}; correct one of them"
+                )
         for name, (got, wanted) in pairs.items():
             if got != wanted:
                 raise InputError(

@@ -13,8 +13,9 @@ def summary(model: "JOG3R") -> str:
     """Describe parts, parameters, sizes and licence."""
     rows = {name.replace("_", " "): _count(part) for name, part in model.named_children()}
     if isinstance(model._modules.get("network"), StitchedModel):
-        backbone = _count(model.stitched.backbone)
-        rows |= {"backbone": backbone, "pointmap head": rows.pop("network") - backbone}
+        tapped = model.stitched.config.tap is not None
+        backbone, network = _count(model.stitched.backbone), rows.pop("network")
+        rows |= {"backbone": backbone} | ({"pointmap head": network - backbone} if tapped else {})
     text = {name: f"{count / 1e6:7.2f} M parameters" for name, count in rows.items()}
     text |= {"all": f"{_count(model) / 1e6:7.2f} M parameters"} | _facts(model)
     return "\n".join(f"{name:<14} {value}" for name, value in text.items())

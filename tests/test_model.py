@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from jog3r.codecs.pretrained_text import PretrainedTextEncoder
 from jog3r.codecs.text import word_tokenizer
 from jog3r.config import from_plain, to_plain
 from jog3r.errors import FileError, InputError, MissingPartError, SaveError
@@ -182,6 +183,13 @@ def test_parts_that_do_not_fit(
     config = dataclasses.replace(config, image_size=size, network=network)
     with pytest.raises(InputError, match=message):
         JOG3R(config, tiny_model.text_encoder.tokenizer)
+
+
+def test_prompts_longer_than_the_null_text(tiny_model: Any) -> None:
+    text = PretrainedTextEncoder.Config(width=16, max_tokens=200)
+    config = dataclasses.replace(tiny_model.config, text_encoder=text)
+    with pytest.raises(InputError, match=r"text_encoder\.max_tokens: expected at most 120"):
+        JOG3R(config)
 
 
 class TestMissingParts:

@@ -118,6 +118,11 @@ class BackboneConfig(Protocol):
         """Channels of the text features."""
         ...
 
+    @property
+    def max_text_tokens(self) -> int:
+        """Length of the stored null text."""
+        ...
+
 
 @runtime_checkable
 class Backbone(Protocol):

@@ -20,14 +20,14 @@ LONGEST_PERIOD = 10_000.0
 def sincos_time(width: int, T: int, scale: float, device: torch.device) -> Tensor:
     """Tabulate the position in time: `(T, width)`, sines then cosines."""
     # A tensor made in inference mode could not be used in training later.
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         return _sincos(width, _steps(T) / scale).float().to(device)
 
 
 @functools.lru_cache(maxsize=32)
 def sincos_space(width: int, h: int, w: int, scale: float, device: torch.device) -> Tensor:
     """Tabulate the place in the frame: `(h w, width)`, the column's waves, then the row's."""
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(False):
         row = _sincos(width // 2, _steps(h) / scale)
         column = _sincos(width // 2, _steps(w) / scale)
         table = torch.cat([column.repeat(h, 1), row.repeat_interleave(w, dim=0)], dim=-1)

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, with a quicker way for short sequences trained on a CPU."""
+"""Scaled dot-product attention, with a quicker way for short sequences on a CPU."""
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,15 @@ SHORT = 128
 SHORT_BFLOAT16 = 512
 """The same in bfloat16, with and without gradients."""
 
+MOST_BFLOAT16 = 2**26
+"""Number of products of a query and a key up to which they are held at once in bfloat16."""
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attend from queries to keys.
 
-    torch's fused kernel is used, except where gradients flow on a CPU and the sequence is short:
-    its backward pass takes several times as long there (seen with torch 2.13, bfloat16).
+    torch's fused kernel is used, except for short sequences on a CPU where gradients flow or the
+    numbers are bfloat16: there it takes up to three times as long (seen with torch 2.13).
 
     Args:
         q: queries `(..., Lq, d)`.
@@ -36,11 +39,17 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
         # What a row without any key gives is left open by torch, and NaN in some of its kernels.
         some = mask.any(dim=-1, keepdim=True)
         mask, v = mask | ~some, v * some
-    trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    longest = SHORT_BFLOAT16 if q.dtype == torch.bfloat16 else SHORT if trained else 0
-    if q.device.type == "cpu" and k.shape[-2] <= longest:
+    if q.device.type == "cpu" and _is_short(q, k, v):
         return _explicit(q, k, v, mask)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def _is_short(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    keys = k.shape[-2]
+    if q.dtype == torch.bfloat16:
+        return keys <= SHORT_BFLOAT16 and q.shape[:-1].numel() * keys <= MOST_BFLOAT16
+    trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    return trained and keys <= SHORT
 
 
 def _explicit(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jog3r.attention import SHORT, attention
+from jog3r import attention as module
+from jog3r.attention import SHORT, SHORT_BFLOAT16, attention
 
 
 def test_explicit_product_equals_torch(generator: torch.Generator) -> None:
@@ -39,6 +40,26 @@ def test_half_precision_is_kept_and_close(generator: torch.Generator) -> None:
     rough = attention(*(x.bfloat16().requires_grad_() for x in (q, k, v)))
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), attention(q, k, v), atol=0.03, rtol=0.03)
+
+
+@pytest.mark.parametrize("most", [0, module.MOST_BFLOAT16])
+@pytest.mark.parametrize("keys", [7, SHORT_BFLOAT16 + 1])
+@pytest.mark.parametrize("trained", [False, True])
+def test_bfloat16_stays_close_on_every_way(
+    generator: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: int,
+    trained: bool,
+    most: int,
+) -> None:
+    monkeypatch.setattr(module, "MOST_BFLOAT16", most)
+    q, k, v = torch.randn(3, 2, 3, keys, 16, generator=generator).unbind()
+    mask = torch.arange(keys) < torch.tensor([keys, 3])[:, None, None, None]
+    leaves = [x.bfloat16().requires_grad_(trained) for x in (q, k, v)]
+    out = attention(leaves[0], leaves[1], leaves[2], mask)
+    assert out.dtype == torch.bfloat16
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    assert (out.float() - expected).detach().norm() < 1e-2 * expected.norm()
 
 
 @pytest.mark.parametrize("keys", [SHORT, SHORT + 1])

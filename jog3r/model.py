@@ -252,7 +252,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         seed: int | Sequence[int] = 0,
         callback: Callback | None = None,
         regularisers: "Regularisers | None" = None,
-        refine: str | None = "photometric",
+        refine: str | None = "default",
         progress: bool = True,
     ) -> "Generation | list[Generation]":
         """Make video from text (T2V), with `cameras=True` also its cameras in the same run (T2V+C).
@@ -274,7 +274,8 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
                 `(B, C, T, h, w)`; may return latents to go on with.
             regularisers: Weights of the alignment's temporal terms, with cameras.
             refine: With cameras, what follows the alignment: "photometric" lays the frames over
-                each other through the depth (`jog3r.alignment.photometric`); None for nothing.
+                each other through the depth (`jog3r.alignment.photometric`); None for nothing;
+                "default" for what suits the checkpoint.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -300,9 +301,14 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         prompts, seeds = pair_up(prompt, seed)
         if cameras:
             made = text_to_video_and_cameras(
-                self, prompts, seeds, options, regularisers=regularisers, refine=refine
+                self,
+                prompts,
+                seeds,
+                options,
+                regularisers=regularisers,
+                refine=self._refinement(refine),
             )
-        elif regularisers is not None or refine != "photometric":
+        elif regularisers is not None or refine != "default":
             raise InputError(
                 "regularisers, refine: expected none of them without cameras=True, got one; set"
                 " cameras=True or leave it out"
@@ -321,7 +327,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         max_frames: int | None = None,
         seed: int = 0,
         regularisers: "Regularisers | None" = None,
-        refine: str | None = "photometric",
+        refine: str | None = "default",
         progress: bool = True,
     ) -> "Reconstruction":
         """Find the cameras, depth, confidences and points of a video (V2C).
@@ -337,7 +343,8 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             regularisers: Weights of the alignment's temporal terms.
             refine: What follows the alignment: "photometric" lays the frames over each other
                 through the depth (`jog3r.alignment.photometric`), for static scenes; None for
-                nothing.
+                nothing; "default" for what suits the checkpoint: it helps `tiny`, whose pointmaps
+                are coarse, and is left out where they are fine.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -358,7 +365,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             max_frames=max_frames,
             seed=whole_number("seed", seed),
             regularisers=regularisers,
-            refine=refine,
+            refine=self._refinement(refine),
             progress=progress,
         )
 
@@ -376,6 +383,9 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         from jog3r.model_summary import summary
 
         return summary(self)
+
+    def _refinement(self, refine: str | None) -> str | None:
+        return self.config.refine if refine == "default" else refine
 
     def _check_agreement(self) -> None:
         """Check that the parts fit each other, which none of them can see."""

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.pretrained_text import PretrainedTextEncoder
@@ -26,6 +27,7 @@ class ModelConfig:
         fps: Frames per second of generated videos.
         guidance_scale: Strength of the prompt that suits it; what `generate` takes by default.
         num_inference_steps: Sampling steps, likewise.
+        refine: What follows the alignment of its pointmaps, likewise; None for nothing.
         licence: SPDX name of the weights' licence.
         autoencoder: Pixels <-> latents. This part and those below may be missing: None.
         text_encoder: Prompts -> features.
@@ -41,6 +43,7 @@ class ModelConfig:
     fps: float = 8.0
     guidance_scale: float = 2.0
     num_inference_steps: int = 20
+    refine: Literal["photometric"] | None = "photometric"
     licence: str = "Apache-2.0"
     autoencoder: FrameAutoencoder.Config | VideoAutoencoder.Config | None = field(
         default_factory=FrameAutoencoder.Config

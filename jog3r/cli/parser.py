@@ -126,7 +126,7 @@ def add_refinement(parser: argparse.ArgumentParser) -> None:
         "--refine",
         choices=("photometric", "none"),
         help="what follows the alignment: photometric lays the frames over each other, for static"
-        " scenes (default: photometric)",
+        " scenes (default: what suits the checkpoint, photometric for tiny)",
     )
 
 

@@ -42,7 +42,7 @@ def _convert(checkpoint: Checkpoint, settings: Settings) -> Converted:
             told[heads] = usual_heads(told[f"{part}_width"], CHANNELS_PER_HEAD, heads, width)
     config = from_plain(DUSt3R.Config, told, "settings")
     return Converted(
-        config={"image_size": _image_size(layout), "network": to_plain(config)},
+        config={"image_size": _image_size(layout), "refine": None, "network": to_plain(config)},
         prefix="network.",
         build=config.build,
         tensors=checkpoint.tensors,

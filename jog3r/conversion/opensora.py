@@ -166,7 +166,7 @@ def _converted(
         "patch": config.patch_size[1] * FACTOR,
     }
     return Converted(
-        config={**more, "network": network},
+        config={**more, "refine": None, "network": network},
         prefix="network.backbone.",
         build=config.build,
         tensors=tensors,

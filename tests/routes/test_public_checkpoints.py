@@ -296,6 +296,27 @@ class TestDUSt3R:
         torch.testing.assert_close(pairs.points_j, second.points, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(pairs.confidence_j, second.confidence, atol=1e-5, rtol=1e-4)
 
+    def test_refinement_is_the_checkpoints(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from jog3r.routes import video_to_cameras as route
+
+        asked: list[str | None] = []
+
+        def spy(*inputs: Any, refine: str | None, **options: Any) -> Any:
+            asked.append(refine)
+            raise AlignmentError("video: expected a clip, got a spy; try another")
+
+        monkeypatch.setattr(route, "align_pointmaps", spy)
+        frames = torch.zeros(2, 3, 32, 32)
+        plain = JOG3R(dataclasses.replace(model.config, refine=None)).eval()
+        cases: list[tuple[JOG3R, dict[str, Any]]]
+        cases = [(model, {}), (plain, {}), (plain, {"refine": "photometric"})]
+        for each, options in cases:
+            with pytest.raises(AlignmentError):
+                each.reconstruct(frames, progress=False, **options)
+        assert asked == ["photometric", None, "photometric"]
+
     def test_it_does_not_generate(self, model: JOG3R) -> None:
         with pytest.raises(InputError, match="expected"):
             model.generate("a red cube", progress=False)

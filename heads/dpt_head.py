@@ -236,6 +236,10 @@ class Last(nn.ModuleDict):
 
 
 def check_chunk(chunk: int) -> None:
-    """Check that a chunk holds something."""
+    """Check that a chunk holds something.
+
+    Raises:
+        InputError: it does not.
+    """
     if chunk < 1:
         raise InputError(f"chunk: expected at least 1, got {chunk}")

@@ -227,7 +227,11 @@ def initialise_linears(module: nn.Module) -> None:
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Check that every head has room for a row's and a column's rotation."""
+    """Check that every head has room for a row's and a column's rotation.
+
+    Raises:
+        InputError: the width is no multiple of four times the heads.
+    """
     if width % (4 * heads):
         raise InputError(
             f"width: expected a multiple of 4 times num_heads, got {width} with {heads} heads"
@@ -235,6 +239,10 @@ def check_heads(width: int, heads: int) -> None:
 
 
 def check_star(tokens: Tensor) -> None:
-    """Check that there is a pair."""
+    """Check that there is a pair.
+
+    Raises:
+        InputError: fewer than two frames.
+    """
     if len(tokens) < 2:
         raise InputError(f"tokens: expected at least 2 frames, got {len(tokens)}")

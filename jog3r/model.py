@@ -18,6 +18,7 @@ from jog3r.diffusion.rectified_flow import RectifiedFlow
 from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import FileError, InputError, MissingPartError
 from jog3r.heads.dust3r import DUSt3R
+from jog3r.model_card import CARD_FILE, plain_card
 from jog3r.model_config import ModelConfig, read_config
 from jog3r.routes.arguments import Callback, Prompt, SamplingOptions, pair_up, whole_number
 from jog3r.stitch import StitchedModel
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
         """What `generate` takes beside prompt and seed, for its overloads."""
 
         cameras: bool
-        negative_prompt: str
+        negative_prompt: Prompt
         guidance_scale: float | None
         num_inference_steps: int | None
         num_frames: int | None
@@ -161,22 +162,22 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         self,
         folder: str | Path,
         *,
-        dtype: torch.dtype | None = torch.float16,
+        dtype: torch.dtype | None = None,
         max_shard_size: int | str = MAX_SHARD_SIZE,
         config: object = None,
         model_card_kwargs: object = None,
     ) -> None:
-        """Write `config.json`, the weights, and `tokenizer.json` for a text encoder of its own.
+        """Write `config.json`, the weights, `tokenizer.json` for a text encoder of its own, a card.
 
         `push_to_hub`, of huggingface_hub's mixin, uploads the same.
 
         Args:
-            folder: Made if missing; files of the same names are replaced.
+            folder: Made if missing; files of the same names are replaced, but for a card.
             dtype: Of the stored weights: float16, bfloat16, float32 or float64; None for what they
-                are in.
+                are in. Half precision halves the file and rounds every number.
             max_shard_size: Largest file of weights; above it there are several with an index.
             config: None: the model knows its own.
-            model_card_kwargs: None: there is no template of a card.
+            model_card_kwargs: None: the card has no template.
 
         Raises:
             InputError: Another dtype, or something else than None where there is no choice.
@@ -186,7 +187,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
 
         if config is not None or model_card_kwargs is not None:
             raise InputError(
-                "config, model_card_kwargs: expected None, as a model writes its own config and no"
+                "config, model_card_kwargs: expected None, as a model writes its own config and"
                 " card, got a value; leave them out"
             )
         with atomic_files(folder, obsolete=WEIGHTS_PATTERNS) as place:
@@ -195,6 +196,9 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             if hasattr(self, "text_encoder") and isinstance(self.text_encoder, TextEncoder):
                 tokens = self.text_encoder.tokenizer.to_str(pretty=True)
                 (place / TOKENIZER_FILE).write_text(tokens, "utf-8")
+            if not (Path(folder) / CARD_FILE).exists():  # one that says more stays
+                card = plain_card(self.summary(), self.config.licence)
+                (place / CARD_FILE).write_text(card, "utf-8")
             write_weights(self, place, dtype=dtype, max_shard_size=max_shard_size)
 
     @property
@@ -245,7 +249,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         prompt: Prompt | Sequence[Prompt],
         *,
         cameras: bool = False,
-        negative_prompt: str = "",
+        negative_prompt: Prompt = "",
         guidance_scale: float | None = None,
         num_inference_steps: int | None = None,
         num_frames: int | None = None,
@@ -389,6 +393,8 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
 
     def _check_agreement(self) -> None:
         """Check that the parts fit each other, which none of them can see."""
+        if hasattr(self, "autoencoder"):
+            self._check_multiples("pixels per latent", self.autoencoder.factor)
         if not hasattr(self, "network") or not isinstance(self.network, StitchedModel):
             return
         patch, backbone = self.network.config.patch, self.network.backbone.config
@@ -416,9 +422,13 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
                     f" got {got}; correct one of them"
                 )
         # Without a head nothing needs whole patches: backbones that are told sizes pad to them.
-        if self.network.config.tap and any(side % patch for side in self.config.image_size):
+        if self.network.config.tap:
+            self._check_multiples("network.patch", patch)
+
+    def _check_multiples(self, name: str, step: int) -> None:
+        if any(side % step for side in self.config.image_size):
             raise InputError(
-                f"config.image_size: expected multiples of network.patch, {patch} px, got"
+                f"config.image_size: expected multiples of {name}, {step} px, got"
                 f" {self.config.image_size}; correct one of them"
             )
 

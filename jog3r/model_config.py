@@ -27,6 +27,9 @@ class ModelConfig:
         fps: Frames per second of generated videos.
         guidance_scale: Strength of the prompt that suits it; what `generate` takes by default.
         num_inference_steps: Sampling steps, likewise.
+        guided_channels: So many channels of the prediction are guided; those behind them are as
+            with the prompt. None for all channels of the latents. Open-Sora 1.0 and 1.1 were
+            published with 3 of 4.
         refine: What follows the alignment of its pointmaps, likewise; None for nothing.
         licence: SPDX name of the weights' licence.
         autoencoder: Pixels <-> latents. This part and those below may be missing: None.
@@ -43,6 +46,7 @@ class ModelConfig:
     fps: float = 8.0
     guidance_scale: float = 2.0
     num_inference_steps: int = 20
+    guided_channels: int | None = None
     refine: Literal["photometric"] | None = "photometric"
     licence: str = "Apache-2.0"
     autoencoder: FrameAutoencoder.Config | VideoAutoencoder.Config | None = field(
@@ -59,6 +63,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_positive("config", self, "image_size", "num_frames", "fps")
         check_positive("config", self, "guidance_scale", "num_inference_steps")
+        if self.guided_channels is not None:
+            check_positive("config", self, "guided_channels")
 
 
 def read_config(file: Path) -> ModelConfig:

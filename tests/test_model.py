@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import shutil
+import types
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def test_round_trip(tiny_model: Any, folder: Path) -> None:
 
 
 def test_half_precision_on_disk_only(tiny_model: Any, folder: Path) -> None:
-    tiny_model.save_pretrained(folder)
+    tiny_model.save_pretrained(folder, dtype=torch.float16)
     stored = load_file(folder / WEIGHTS)
     assert {t.dtype for t in stored.values()} == {torch.float16}
     assert JOG3R.from_pretrained(folder).autoencoder.scale.dtype == torch.float32
@@ -183,6 +185,71 @@ def test_parts_that_do_not_fit(
     config = dataclasses.replace(config, image_size=size, network=network)
     with pytest.raises(InputError, match=message):
         JOG3R(config, tiny_model.text_encoder.tokenizer)
+
+
+class TestHub:
+    def test_what_is_pushed_is_a_whole_model(
+        self, tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from huggingface_hub import HfApi
+
+        def create(self: Any, repo_id: str, **_: Any) -> Any:
+            return types.SimpleNamespace(repo_id=repo_id)
+
+        def upload(self: Any, *, folder_path: Path, **options: Any) -> str:
+            shutil.copytree(folder_path, tmp_path / "hub")
+            return f"{options['repo_id']}: {options['commit_message']}"
+
+        monkeypatch.setattr(HfApi, "create_repo", create)
+        monkeypatch.setattr(HfApi, "upload_folder", upload)
+        model = JOG3R(
+            dataclasses.replace(tiny_model.config, licence="CC-BY-NC-SA-4.0"),
+            tiny_model.text_encoder.tokenizer,
+        )
+        assert model.push_to_hub("someone/model", commit_message="first") == "someone/model: first"
+        again = JOG3R.from_pretrained(tmp_path / "hub")
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], tensor), name
+        card = (tmp_path / "hub" / "README.md").read_text()
+        assert "license: cc-by-nc-sa-4.0" in card
+        assert "Not for commercial use" in card
+
+    def test_downloads_take_the_hubs_options(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import huggingface_hub
+
+        asked: dict[str, Any] = {}
+
+        def download(hub_id: str, **options: Any) -> str:
+            asked.update(options, hub_id=hub_id)
+            return str(folder)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+        JOG3R.from_pretrained("someone/model", revision="v1", local_files_only=True)
+        assert asked["hub_id"] == "someone/model"
+        assert (asked["revision"], asked["local_files_only"]) == ("v1", True)
+        assert "model-*-of-*.safetensors" in asked["allow_patterns"]
+
+    def test_a_card_that_is_there_stays(self, tiny_model: Any, tmp_path: Path) -> None:
+        (tmp_path / "README.md").write_text("mine")
+        tiny_model.save_pretrained(tmp_path)
+        assert (tmp_path / "README.md").read_text() == "mine"
+
+    @pytest.mark.parametrize("option", ["config", "model_card_kwargs"])
+    def test_options_without_a_choice(self, tiny_model: Any, tmp_path: Path, option: str) -> None:
+        with pytest.raises(InputError, match="config, model_card_kwargs: expected None"):
+            tiny_model.save_pretrained(tmp_path, **{option: {"tap": 1}})
+
+
+def test_weights_in_shards_come_back(tiny_model: Any, tmp_path: Path) -> None:
+    tiny_model.save_pretrained(tmp_path, max_shard_size="50KB")
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 1
+    again = JOG3R.from_pretrained(tmp_path)
+    for name, tensor in tiny_model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    again.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("model-*-of-*.safetensors"))
 
 
 def test_prompts_longer_than_the_null_text(tiny_model: Any) -> None:

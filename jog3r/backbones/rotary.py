@@ -32,14 +32,21 @@ class RotaryTime(nn.Module):
 
     def __init__(self, head_width: int) -> None:
         super().__init__()
-        exponent = torch.arange(0, head_width, 2, dtype=torch.float32) / head_width
-        self.register_buffer("freqs", 1.0 / THETA**exponent)
+        self.register_buffer("freqs", _frequencies(head_width, torch.get_default_device()))
 
     def forward(self, T: int) -> Rotation:
         """Give the rotation of T frames."""
-        frame = torch.arange(T, device=self.freqs.device, dtype=torch.float32)
-        angles = frame[:, None] * self.freqs.float()
+        freqs = self.freqs
+        if freqs.dtype != torch.float32:  # rounded, they would turn late frames by wrong angles
+            freqs = _frequencies(2 * len(freqs), freqs.device)
+        frame = torch.arange(T, device=freqs.device, dtype=torch.float32)
+        angles = frame[:, None] * freqs
         return Rotation(angles.cos(), angles.sin())
+
+
+def _frequencies(head_width: int, device: torch.device) -> Tensor:
+    exponent = torch.arange(0, head_width, 2, dtype=torch.float32, device=device) / head_width
+    return 1.0 / THETA**exponent
 
 
 def rotate(x: Float[Tensor, "t *places n d"], rotation: Rotation) -> Float[Tensor, "t *places n d"]:

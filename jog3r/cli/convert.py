@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> None:
     settings = read_settings(args.settings)
     import torch
 
-    from jog3r.conversion.card import consequence
     from jog3r.conversion.convert import convert
+    from jog3r.model_card import consequence
 
     done = convert(
         args.kind,

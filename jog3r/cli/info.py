@@ -148,7 +148,7 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def _licence(model: "JOG3R") -> dict[str, str]:
-    from jog3r.conversion.card import consequence, is_commercial
+    from jog3r.model_card import consequence, is_commercial
 
     licence = model.config.licence
     return {} if is_commercial(licence) else {"WARNING": consequence(licence).replace("**", "")}

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-NON_COMMERCIAL = "NC"
-"""A word in the SPDX names of licences that forbid commercial use."""
+from jog3r.model_card import consequence, hub_name
 
 CARD = """\
 ---
@@ -39,25 +38,11 @@ def card(title: str, origins: Sequence[str], licence: str, dtype: str | None) ->
         licence: SPDX expression.
         dtype: What the values were rounded to; None if they were not.
     """
-    parts = licence.split(" AND ")
     return CARD.format(
-        identifier=parts[0].lower() if len(parts) == 1 else "other",
+        identifier=hub_name(licence),
         title=title,
         origins=" and ".join(origins),
         dtype=f", rounded to {dtype}" if dtype else "",
         licence=licence,
         consequence=consequence(licence),
     )
-
-
-def consequence(licence: str) -> str:
-    """Say what a licence means for whoever uses or passes on the weights."""
-    if not is_commercial(licence):
-        shared = ", and what is adapted from them is passed on under the same licence"
-        return f"**Not for commercial use.** Their author is named{shared * ('SA' in licence)}."
-    return "Commercial use is allowed; whoever passes them on keeps the licence and the credit."
-
-
-def is_commercial(licence: str) -> bool:
-    """Whether an SPDX expression allows commercial use, as far as its names say."""
-    return NON_COMMERCIAL not in licence.replace(" ", "-").split("-")

@@ -14,10 +14,11 @@ from jog3r.conversion.card import card
 from jog3r.conversion.checkpoints import Checkpoint, read_checkpoint
 from jog3r.conversion.kinds import Converted, Settings, find_kind, recognise
 from jog3r.conversion.layout import UntoldError
-from jog3r.conversion.merging import CARD_FILE, Model, joined, with_text_encoder
+from jog3r.conversion.merging import Model, joined, with_text_encoder
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_folder
 from jog3r.model import JOG3R, PARTS
+from jog3r.model_card import CARD_FILE
 from jog3r.model_config import ModelConfig
 from jog3r.weights_file import (
     CONFIG_FILE,

@@ -7,7 +7,9 @@ from jog3r.config import from_plain, to_plain
 from jog3r.conversion.checkpoints import Checkpoint
 from jog3r.conversion.kinds import Converted, Kind, Settings
 from jog3r.conversion.layout import Layout, overridden, usual_heads
+from jog3r.errors import FileError, InputError
 from jog3r.heads.dust3r import DUSt3R
+from jog3r.heads.pointmap import read_output_modes
 
 # Of every published one, and the widths of these.
 CHANNELS_PER_HEAD = 64
@@ -25,9 +27,9 @@ HINTS = {
     "head": "head_type",
 }
 # What our class does in one way only; a mode is a name and the range of its results.
+UNBOUNDED, CONFIDENCE = ("exp", -math.inf, math.inf), ("exp", 1, math.inf)
 FOREIGN = {
     "output_mode": (None, "pts3d"),
-    "conf_mode": (None, ("exp", 1, math.inf), ("exp", 1, "inf")),
     "pos_embed": (None, "RoPE100"),
 }
 
@@ -79,9 +81,20 @@ def _dpt(layout: Layout, depth: int) -> dict[str, Any]:
 
 
 def _mode(layout: Layout) -> dict[str, str]:
-    """Read what the head makes of its numbers, if it is told."""
-    mode = layout.hint("depth_mode")
-    return {"depth_mode": mode[0]} if isinstance(mode, tuple) and mode else {}
+    """Read what the head makes of its numbers, if it is told.
+
+    Raises:
+        FileError: Something that our heads do not make.
+    """
+    depth, confidence = layout.hint("depth_mode"), layout.hint("conf_mode")
+    try:
+        mode = read_output_modes(depth or UNBOUNDED, confidence or CONFIDENCE)
+    except (InputError, TypeError, ValueError) as error:
+        raise FileError(
+            f"{layout.checkpoint.source}: expected the output modes of public checkpoints beside"
+            f" it, got others ({error}); this kind is not supported"
+        ) from error
+    return {} if depth is None else {"depth_mode": mode}
 
 
 def _image_size(layout: Layout) -> tuple[int, int]:

@@ -12,11 +12,11 @@ from torch import Tensor
 from jog3r.config import to_plain
 from jog3r.errors import FileError, InputError
 from jog3r.model import PARTS
+from jog3r.model_card import CARD_FILE
 from jog3r.model_config import read_config
 from jog3r.stored_tensors import locate, mapped
 from jog3r.weights_file import CONFIG_FILE, TOKENIZER_FILE
 
-CARD_FILE = "README.md"
 ORIGINS = re.compile(r"Converted by `jog3r convert` from (.+?)\. The values")
 
 

@@ -51,7 +51,7 @@ FOREIGN = {"qk_norm_legacy": (None, False), "no_temporal_pos_emb": (None, False)
 DDPM = {"kind": "ddpm", "steps": 1000, "prediction_type": "epsilon", "solver": "iddpm"}
 FLOW = {"kind": "rectified-flow", "steps": 1000}
 # What they were sampled with.
-IDDPM = {"guidance_scale": 7.0, "num_inference_steps": 100}
+IDDPM = {"guidance_scale": 7.0, "num_inference_steps": 100, "guided_channels": 3}
 RFLOW = {"guidance_scale": 7.0, "num_inference_steps": 30}
 
 

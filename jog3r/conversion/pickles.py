@@ -48,6 +48,8 @@ def read_pickle(file: Path) -> Any:
     if found is not None:
         raise FileError(f"{file}: expected a checkpoint, got {found[0]}; {found[1]}")
     try:
+        if zipfile.is_zipfile(file) and (damaged := zipfile.ZipFile(file).testzip()):
+            raise ValueError(f"the values of {damaged} are not those that were written")
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(
                 file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)

@@ -18,8 +18,8 @@ def guide(
     Args:
         prediction: Of the same latents, first without (or with the negative) prompt, then with it.
         scale: 1 is the conditional half as it is, 0 the unconditional one.
-        channels: Of the latents. What comes behind is the learned variance: a spread is not
-            extrapolated, the conditional half's stands.
+        channels: That are guided, usually those of the latents. What comes behind, such as the
+            learned variance, is not extrapolated: the conditional half's stands.
 
     Raises:
         InputError: An odd number of samples, or fewer channels than those of the latents.

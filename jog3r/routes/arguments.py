@@ -32,7 +32,7 @@ class SamplingOptions:
         InputError: An option of the wrong type or out of range.
     """
 
-    negative_prompt: str
+    negative_prompt: Prompt
     guidance_scale: float
     steps: int
     frames: int
@@ -51,13 +51,15 @@ class SamplingOptions:
             raise InputError(
                 f"guidance_scale: expected 1 to 100, got {scale!r}; 1 switches guidance off"
             )
-        if not isinstance(self.negative_prompt, str):
+        if not isinstance(self.negative_prompt, Prompt):
             got = type(self.negative_prompt).__name__
-            raise InputError(f"negative_prompt: expected a string, got {got}; pass text")
-        if self.negative_prompt and scale == 1.0:
+            raise InputError(
+                f"negative_prompt: expected a string or TextFeatures, got {got}; pass text"
+            )
+        if self.negative_prompt != "" and scale == 1.0:
             raise InputError(
                 "negative_prompt: expected an empty one with guidance_scale=1, got"
-                f" {self.negative_prompt!r}; guidance is what steers away from it"
+                f" {reprlib.repr(self.negative_prompt)}; guidance is what steers away from it"
             )
         if self.callback is not None and not callable(self.callback):
             raise InputError(

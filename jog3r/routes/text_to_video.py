@@ -85,7 +85,8 @@ def sample_latents(
                 batch, times, *condition.text, video_format=condition.video_format
             ).prediction
         if guided:
-            prediction = guide(prediction, options.guidance_scale, channels=latents.shape[1])
+            channels = model.config.guided_channels or latents.shape[1]
+            prediction = guide(prediction, options.guidance_scale, channels=channels)
         latents = sampler.step(prediction, index, latents, generators)
         latents = _call_back(options, index, timestep, latents)
     return Sample(latents, tokens)

@@ -12,7 +12,12 @@ from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import Prompt, SamplingOptions, check_alignment, words
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_formats import video_format
-from jog3r.routes.video_to_cameras import align_pointmaps, frames_at, pair_pointmaps
+from jog3r.routes.video_to_cameras import (
+    align_pointmaps,
+    check_length,
+    frames_at,
+    pair_pointmaps,
+)
 
 if TYPE_CHECKING:
     from jog3r.alignment import Regularisers
@@ -46,6 +51,7 @@ def text_to_video_and_cameras(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
             " has no camera path"
         )
+    check_length(model, options.frames)
     _check_last_step(model, options)
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for

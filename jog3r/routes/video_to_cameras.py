@@ -58,6 +58,7 @@ def video_to_cameras(
         raise InputError(
             f"video: expected at least 2 frames, got {len(original)}; one frame has no camera path"
         )
+    check_length(model, len(original))
     source_size = (original.height, original.width)
     K_source = known_intrinsics(K, source_size, len(original))
     size = working_size(model, source_size)
@@ -65,7 +66,7 @@ def video_to_cameras(
     if K is not None:
         check_intrinsics(K, size, name="K, after crop and resizing")
     with tqdm(total=2, desc="reconstructing", disable=not progress) as bar:
-        pairs, seen = video_pointmaps(model, frames, seed)
+        pairs, seen = video_pointmaps(model, frames, seed, fps=original.fps)
         bar.update()
         found = align_pointmaps(
             pairs,
@@ -76,6 +77,21 @@ def video_to_cameras(
         )
         bar.update()
     return _in_source_pixels(found, mapping, frames_at(original, seen))
+
+
+def check_length(model: "JOG3R", frames: int) -> None:
+    """Check that a video has two latents, each of which gives a camera.
+
+    Raises:
+        InputError: It is too short.
+    """
+    if isinstance(model.network, DUSt3R) or len(model.autoencoder.frames_of_latents(frames)) > 1:
+        return
+    least = next(n for n in range(2, 1000) if model.autoencoder.latent_frames(n) > 1)
+    raise InputError(
+        f"video: expected at least {least} frames, as the latents of this model span several, got"
+        f" {frames}; take a longer one"
+    )
 
 
 def working_size(model: "JOG3R", source: tuple[int, int]) -> tuple[int, int]:
@@ -90,13 +106,16 @@ def working_size(model: "JOG3R", source: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def video_pointmaps(model: "JOG3R", frames: Tensor, seed: int) -> "tuple[PairPointmaps, list[int]]":
+def video_pointmaps(
+    model: "JOG3R", frames: Tensor, seed: int, *, fps: float | None = None
+) -> "tuple[PairPointmaps, list[int]]":
     """Give the pointmaps of the star graph (0, f), by whatever network the model has.
 
     Args:
         model: The model.
         frames: `(T, 3, H, W)` in [-1, 1], of its working size.
         seed: Of the little noise that a video backbone is given.
+        fps: Rate of the frames; None for the model's own.
 
     Returns:
         The pointmaps, and which frames they are of: all, or where latents span several frames, the
@@ -105,17 +124,21 @@ def video_pointmaps(model: "JOG3R", frames: Tensor, seed: int) -> "tuple[PairPoi
     if isinstance(model.network, DUSt3R):
         return image_pointmaps(model.network, frames), list(range(len(frames)))
     seen = model.autoencoder.frames_of_latents(len(frames))
-    return pair_pointmaps(model, video_tokens(model, frames[None], [seed])[0]), seen
+    tokens = video_tokens(model, frames[None], [seed], fps=fps)[0]
+    return pair_pointmaps(model, tokens), seen
 
 
 @torch.inference_mode()
-def video_tokens(model: "JOG3R", video: Tensor, seeds: Sequence[int]) -> Tensor:
+def video_tokens(
+    model: "JOG3R", video: Tensor, seeds: Sequence[int], *, fps: float | None = None
+) -> Tensor:
     """Give the tokens at the tap `(B, T, S, D)`, at low noise and with the empty prompt.
 
     Args:
         model: The model.
         video: `(B, T, 3, H, W)` in [-1, 1], of the model's size.
         seeds: Of the noise, one per sample.
+        fps: Rate of the frames; None for the model's own.
     """
     network = model.stitched
     latents = model.autoencoder.encode(video.to(model.device))
@@ -123,7 +146,7 @@ def video_tokens(model: "JOG3R", video: Tensor, seeds: Sequence[int]) -> Tensor:
     times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
     noisy = model.schedule.add_noise(latents, noise, times)
     text, text_mask = encode_texts(model, [""] * len(latents))
-    told = video_format(model, len(latents), video.shape[1])
+    told = video_format(model, len(latents), video.shape[1], fps=fps)
     return network.tokens(noisy, times.float(), text, text_mask, video_format=told)
 
 
@@ -158,7 +181,7 @@ def image_pointmaps(network: DUSt3R, frames: Tensor, *, chunk: int = 16) -> "Pai
         frames: `(T, 3, H, W)` in [-1, 1], sides multiples of its patch.
         chunk: Frames and pairs per pass; bounds the memory.
     """
-    frames = frames.to(network.mask_token.device)
+    frames = frames.to(network.mask_token)  # its device, and its precision
     grid = (frames.shape[2] // network.config.patch, frames.shape[3] // network.config.patch)
     tokens = torch.cat([network.encode(part) for part in frames.split(chunk)])
     parts = [

@@ -1,7 +1,7 @@
 """What happens beside the training steps: publishing weights, drawing sample sheets."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -34,10 +34,13 @@ class PublishWeights(pl.Callback):
 
     Args:
         folder: Where to write to.
+        dtype: Of a model's weights.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str, *, dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    ) -> None:
+        self.folder, self.dtype = Path(folder), getattr(torch, dtype)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write an autoencoder, its latents set to unit variance, or a whole model."""
@@ -50,7 +53,7 @@ class PublishWeights(pl.Callback):
             with atomic_file(self.folder / AUTOENCODER_FILE) as file:
                 file.write(weights_bytes(pl_module.model, torch.float32))
         elif isinstance(pl_module, JointTraining):
-            pl_module.model.save_pretrained(self.folder)
+            pl_module.model.save_pretrained(self.folder, dtype=self.dtype)
 
 
 class SampleSheet(pl.Callback):

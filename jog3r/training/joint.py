@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -12,13 +13,14 @@ from torch.optim import AdamW, Optimizer
 from jog3r.codecs.features import TextFeatures
 from jog3r.codecs.text import TextEncoder, word_tokenizer
 from jog3r.data.world.captions import vocabulary
-from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
+from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule
 from jog3r.errors import InputError
 from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.losses.generation import generation_loss
 from jog3r.losses.pointmap_regression import pointmap_regression
+from jog3r.losses.variational_bound import variational_bound
 from jog3r.model import JOG3R
-from jog3r.routes.prompts import encode_texts, null_text
+from jog3r.routes.prompts import encode_texts, encodes_empty, null_text
 from jog3r.routes.video_formats import video_format
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
@@ -45,6 +47,8 @@ class JointTraining(pl.LightningModule):
         rec_weight: lambda.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
+        variance_weight: Of the variational bound in L_gen, for backbones that predict the variance
+            of DDPM; only the variance learns from it.
         timestep_power: L_gen draws its timestep from u^power, u uniform in [0, 1); see the
             schedule's `draw_timesteps`. Above 1 little noise, where surfaces and edges are made,
             comes more often.
@@ -73,6 +77,7 @@ class JointTraining(pl.LightningModule):
         rec_weight: float = 1.0,
         pairs_per_clip: int = 4,
         prompt_dropout: float = 0.1,
+        variance_weight: float = 1.0,
         timestep_power: float = 1.0,
         max_depth: float = 20.0,
         learning_rate: float = 5e-4,
@@ -93,14 +98,18 @@ class JointTraining(pl.LightningModule):
         self.optimiser = optimiser
         self.rec_weight, self.pairs_per_clip = rec_weight, pairs_per_clip
         self.prompt_dropout, self.max_depth = prompt_dropout, max_depth
-        self.timestep_power = timestep_power
+        self.timestep_power, self.variance_weight = timestep_power, variance_weight
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Take one step; what is random depends on the seed, the step and the process alone."""
-        seed = (self.seed << 40) + (self.global_step << 8) + self.global_rank
+        # Batches whose gradients accumulate to one step draw their own.
+        within = batch_idx % self.trainer.accumulate_grad_batches
+        place = [self.seed, self.global_step, within, self.global_rank]
+        # torch looks at 32 bits of a seed only, so all of these are mixed into as many.
+        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
         loss, parts = self.losses(batch, torch.Generator().manual_seed(seed))
         gen = {"train/gen": parts.pop("gen"), "train/loss": loss}
         self.log_dict({f"train/{name}": value for name, value in parts.items()})
@@ -145,9 +154,20 @@ class JointTraining(pl.LightningModule):
             tokens: At the tap, `(B, T, S, D)`.
             partners: The frames f, `(B, P)`.
             batch: The true depth and cameras.
+
+        Raises:
+            InputError: Latents that span several frames, or depth of another size than the
+                pointmaps.
         """
         predicted = self.model.stitched.pointmaps(tokens, partners, self.model.token_grid)
         depth = batch["depth"]
+        wanted = (tokens.shape[1], *predicted.points_1.shape[2:4])
+        if tuple(depth.shape[1:]) != wanted:
+            raise InputError(
+                f"depth: expected {wanted} (frames, height, width), one map per latent and of the"
+                f" model's size, got {tuple(depth.shape[1:])}; resize depth and K, and train with"
+                " an autoencoder of single frames"
+            )
         # The world of a clip is its first camera, so world points are what both branches predict.
         points = pointmap_from_depth(depth, batch["K"], batch["world_from_camera"])
         valid = (depth > 0.0) & (depth < self.max_depth)
@@ -203,8 +223,9 @@ class JointTraining(pl.LightningModule):
                 self.model, [*(text if keep else "" for text, keep in texts), *empties]
             )
         # A dropped prompt keeps its mask, as it does in guidance.
+        own = encodes_empty(self.model)
         rows = [
-            TextFeatures(text, mask) if keep else null_text(self.model, mask)
+            TextFeatures(text, mask) if keep else "" if own else null_text(self.model, mask)
             for text, mask, keep in zip(batch["text"], batch["text_mask"], kept, strict=True)
         ]
         return encode_texts(self.model, [*rows, *empties])
@@ -243,8 +264,15 @@ class JointTraining(pl.LightningModule):
         return network.joint(both, times, *text, reconstructed=clips, video_format=told)
 
     def _generation_loss(self, latents: Tensor, drawn: "_Draws", prediction: Tensor) -> Tensor:
-        target = self.model.schedule.target(latents, drawn.noise[0], drawn.t_gen)
-        return generation_loss(prediction, target)
+        """Give the squared error, and the bound of the variance where the network predicts it."""
+        schedule = self.model.schedule
+        loss = generation_loss(prediction, schedule.target(latents, drawn.noise[0], drawn.t_gen))
+        learns = prediction.shape[1] == 2 * latents.shape[1]
+        if not learns or not isinstance(schedule, NoiseSchedule):
+            return loss
+        noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
+        bound = variational_bound(prediction, latents, noisy, drawn.t_gen, schedule=schedule)
+        return loss + self.variance_weight * bound
 
 
 @dataclass(frozen=True)

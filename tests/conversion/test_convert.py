@@ -283,6 +283,25 @@ class TestSettings:
         (stdit.parent / "config.json").write_text(json.dumps(hints))
         fails(stdit, says)
 
+    @pytest.mark.parametrize(
+        "hints",
+        [
+            {"depth_mode": ["exp", 0.1, 5.0]},
+            {"depth_mode": ["cube", "-inf", "inf"]},
+            {"depth_mode": "exp"},
+            {"conf_mode": ["exp", 0, "inf"]},
+            {"conf_mode": ["sigmoid", 0, 1]},
+        ],
+    )
+    def test_output_modes_that_our_heads_do_not_make(
+        self, parity: Parity, tmp_path: Path, hints: dict[str, Any]
+    ) -> None:
+        file = tmp_path / "weights.safetensors"
+        file.write_bytes((parity("dust3r") / "weights.safetensors").read_bytes())
+        (tmp_path / "config.json").write_text(json.dumps(hints))
+        settings = {"encoder_heads": 3, "decoder_heads": 2}
+        fails(file, "expected the output modes of public checkpoints", settings=settings)
+
     def test_a_guess_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         from jog3r.backbones.stdit import STDiT
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from jog3r.conversion.checkpoints import Checkpoint, read_checkpoint
+from jog3r.conversion.pickles import read_pickle
 from jog3r.errors import FileError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).view(2, 3), "a.bias": torch.ones(2)}
@@ -160,6 +161,17 @@ def test_foreign_files(tmp_path: Path, content: bytes, says: str) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     fails(file, f"expected a checkpoint, got {says}")
+
+
+def test_values_that_changed_on_their_way(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save({"weight": torch.ones(64, 64)}, file)
+    content = bytearray(file.read_bytes())
+    place = bytes(content).index(torch.ones(8).numpy().tobytes()) + 1000
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(FileError, match="not those that were written"):
+        read_pickle(file)
 
 
 def test_an_archive_of_something_else(tmp_path: Path) -> None:

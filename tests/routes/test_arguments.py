@@ -89,7 +89,10 @@ class TestSamplingOptions:
             ({"guidance_scale": True}, "guidance_scale: expected 1 to 100, got True"),
             ({"guidance_scale": "high"}, "guidance_scale: expected 1 to 100, got 'high'"),
             ({"callback": 3}, "callback: expected a function or None, got int"),
-            ({"negative_prompt": None}, "negative_prompt: expected a string, got NoneType"),
+            (
+                {"negative_prompt": None},
+                "negative_prompt: expected a string or TextFeatures, got NoneType",
+            ),
             (
                 {"negative_prompt": "red", "guidance_scale": 1},
                 "negative_prompt: expected an empty one with guidance_scale=1, got 'red'",

@@ -1,5 +1,6 @@
 """The routes with the parts of public checkpoints, at tiny size."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from jog3r.alignment import PairPointmaps
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.features import TextFeatures
 from jog3r.codecs.temporal_autoencoder import TemporalAutoencoder
@@ -16,6 +18,7 @@ from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import AlignmentError, InputError, MissingPartError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.model import JOG3R
+from jog3r.routes import video_to_cameras
 from jog3r.routes.prompts import encode_texts, guided_texts
 from jog3r.routes.video_to_cameras import (
     image_pointmaps,
@@ -158,6 +161,32 @@ class TestOpenSora10:
         assert default == given
         assert default != opensora_10.generate(prompt, guidance_scale=2.0, **options)
 
+    def test_guidance_of_some_channels(self, opensora_10: JOG3R, prompt: TextFeatures) -> None:
+        config = dataclasses.replace(
+            opensora_10.config, guided_channels=3, schedule=NoiseSchedule(solver="ddim")
+        )
+        some = JOG3R(config).eval()
+        some.load_state_dict(opensora_10.state_dict())
+        every = copy.deepcopy(some)
+        every.config = dataclasses.replace(config, guided_channels=None)
+        made: list[list[torch.Tensor]] = []
+        for model in (some, every):
+            made.append([])
+            take = made[-1].append
+            options: dict[str, Any] = {"num_inference_steps": 2, "progress": False}
+            model.generate(prompt, callback=lambda i, t, x, take=take: take(x), **options)
+        first, other = made[0][0], made[1][0]
+        torch.testing.assert_close(first[:, :3], other[:, :3])
+        assert not torch.allclose(first[:, 3], other[:, 3], atol=1e-3)
+
+    def test_a_negative_prompt_of_features(self, opensora_10: JOG3R, prompt: TextFeatures) -> None:
+        away = TextFeatures(-prompt.features, prompt.mask)
+        shots = [
+            opensora_10.generate(prompt, negative_prompt=negative, progress=False)
+            for negative in ("", away)
+        ]
+        assert shots[0] != shots[1]
+
     def test_cameras_come_from_the_null_text(
         self, opensora_10: JOG3R, prompt: TextFeatures, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -212,12 +241,61 @@ class TestOpenSora12:
         pairs, seen = video_pointmaps(opensora_12, frames, 0)
         assert seen == [0, 4, 8, 12, 16]
         assert pairs.points_j.shape == (4, 16, 16, 3)
-        try:
-            scene = opensora_12.reconstruct(frames, K=K, refine=None, progress=False)
-        except AlignmentError:
-            pytest.skip("these untrained pointmaps call for no camera")
+
+        def flat(*inputs: Any, **told: Any) -> tuple[Any, list[int]]:
+            return wall(5, 16), seen
+
+        # Untrained pointmaps may call for no camera.
+        monkeypatch.setattr(video_to_cameras, "video_pointmaps", flat)
+        lenses = K + torch.zeros(17, 1, 1)
+        lenses[seen, 0, 0] = lenses[seen, 1, 1] = 20.0
+        scene = opensora_12.reconstruct(frames, K=lenses, refine=None, progress=False)
         assert len(scene.video) == len(scene.cameras) == 5
         assert scene.video.frames.shape == (5, 16, 16, 3)
+        assert scene.cameras.K[:, 0, 0].tolist() == [20.0] * 5
+
+    def test_the_network_is_told_the_rate_of_the_video(
+        self, opensora_12: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[float] = []
+        tokens = opensora_12.stitched.tokens
+
+        def spy(*inputs: Any, video_format: Any) -> Any:
+            told.append(float(video_format.fps[0]))
+            return tokens(*inputs, video_format=video_format)
+
+        monkeypatch.setattr(opensora_12.stitched, "tokens", spy)
+        frames = torch.rand(5, 3, 16, 16) * 2 - 1
+        video_pointmaps(opensora_12, frames, 0, fps=30.0)
+        video_pointmaps(opensora_12, frames, 0)
+        assert told == [30.0, opensora_12.config.fps]
+
+    @pytest.mark.parametrize("frames", [2, 4])
+    def test_clips_of_one_latent(
+        self, opensora_12: JOG3R, prompt: TextFeatures, frames: int
+    ) -> None:
+        message = f"video: expected at least 5 frames, .* got {frames}"
+        with pytest.raises(InputError, match=message):
+            opensora_12.reconstruct(torch.zeros(frames, 3, 16, 16), progress=False)
+        with pytest.raises(InputError, match=message):
+            opensora_12.generate(prompt, cameras=True, num_frames=frames, progress=False)
+
+
+def wall(frames: int, size: int) -> PairPointmaps:
+    """Return the pointmaps of a slanted wall that nothing moves before."""
+    rows, columns = torch.meshgrid(*[torch.arange(size) + 0.5] * 2, indexing="ij")
+    depth = 2.0 + 0.02 * columns
+    points = torch.stack([(columns - 8) / 20 * depth, (rows - 8) / 20 * depth, depth], dim=-1)
+    maps = points.expand(frames - 1, -1, -1, -1)
+    partners = torch.arange(1, frames)
+    sure = torch.full((frames - 1, size, size), 3.0)
+    return PairPointmaps(
+        pairs=torch.stack([torch.zeros_like(partners), partners], dim=1),
+        points_i=maps,
+        points_j=maps,
+        confidence_i=sure,
+        confidence_j=sure,
+    )
 
 
 class TestWithoutAHead:
@@ -316,6 +394,13 @@ class TestDUSt3R:
             with pytest.raises(AlignmentError):
                 each.reconstruct(frames, progress=False, **options)
         assert asked == ["photometric", None, "photometric"]
+
+    def test_in_half_precision(self, model: JOG3R) -> None:
+        half = copy.deepcopy(model).to(torch.bfloat16)
+        frames = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        rough, exact = (video_pointmaps(each, frames, 0)[0] for each in (half, model))
+        assert rough.points_j.dtype == torch.float32
+        torch.testing.assert_close(rough.points_j, exact.points_j, atol=0.1, rtol=0.1)
 
     def test_it_does_not_generate(self, model: JOG3R) -> None:
         with pytest.raises(InputError, match="expected"):

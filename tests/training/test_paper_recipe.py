@@ -163,6 +163,45 @@ def test_one_step_at_full_width(
             assert changed, name
 
 
+def test_accumulated_batches_draw_their_own_noise(
+    stage: dict[str, Any], tmp_path: Path, generator: torch.Generator
+) -> None:
+    for number in range(2):
+        save_clip(tmp_path / f"{number}.safetensors", number, generator)
+    small = {"hidden_size": 32, "num_heads": 2, "depth": 2, "input_size": [3, 4, 6]}
+    config = at_full_width(stage)
+    config["network"] |= {"tap": 1, "decoder_width": 32, "decoder_heads": 2}
+    config["network"]["backbone_config"] |= small
+    given = stage["model"]["init_args"] | {"model": from_plain(JOG3R.Config, config)}
+    given |= {"start": None, "trained": TrainedParts(text_encoder=False)}
+    training = JointTraining(**given)
+    drawn: list[torch.Tensor] = []
+    draw = training._draw
+
+    def spy(*inputs: Any) -> Any:
+        found = draw(*inputs)
+        drawn.append(found.noise)
+        return found
+
+    training._draw = spy  # type: ignore[method-assign]
+    data = PrecomputedDataModule(
+        folder=str(tmp_path), validation_folder=str(tmp_path), frames=3, strides=(1,), workers=0
+    )
+    trainer = pl.Trainer(
+        max_steps=2,
+        accumulate_grad_batches=2,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(training, data)
+    assert len(drawn) == 4
+    assert len({float(noise.sum()) for noise in drawn}) == 4
+
+
 class TestTrainedParts:
     @pytest.fixture
     def model(self, tiny_model: JOG3R) -> JOG3R:

@@ -45,6 +45,25 @@ def test_the_same_loss_as_from_pixels(tiny_model: JOG3R, clip: WorldClip, tmp_pa
     torch.testing.assert_close(losses[0], losses[1], atol=2e-3, rtol=2e-3)
 
 
+def test_a_dropped_prompt_is_what_guidance_takes(tiny_model: JOG3R, clip: WorldClip) -> None:
+    training = JointTraining(tiny_model.config, start=None)
+    training.model.load_state_dict(tiny_model.state_dict())
+    batch = collate([encoded(tiny_model, clip)])
+    text, mask = training._text(batch, [False], empty=1)
+    empty, _ = tiny_model.text_encoder([""])
+    for row in range(2):
+        torch.testing.assert_close(text[row, : empty.shape[1]], empty[0])
+    assert mask.sum(dim=1).tolist() == [empty.shape[1]] * 2
+
+
+def test_depth_of_another_size(tiny_model: JOG3R, clip: WorldClip) -> None:
+    training = JointTraining(tiny_model.config, start=None)
+    batch = collate([encoded(tiny_model, clip)])
+    batch["depth"] = batch["depth"][:, :, :8, :8]
+    with pytest.raises(InputError, match=r"depth: expected \(3, 16, 16\).* got \(3, 8, 8\)"):
+        training.losses(batch, torch.Generator().manual_seed(0))
+
+
 def test_a_clip_of_another_size(tiny_model: JOG3R, clip: WorldClip) -> None:
     with pytest.raises(InputError, match=r"video: expected \(T, 3, \*\(16, 16\)\)"):
         precompute_clip(

@@ -17,11 +17,13 @@ class Case:
         prepare: Makes the network and its inputs; returns what is to be timed.
         original: Seconds of the public original, where they are known.
         half: Whether products run in bfloat16.
+        exact: The same with the plain form or in float32, for the error; makes the same inputs.
     """
 
     prepare: Callable[[], Callable[[], Any]]
     original: float | None = None
     half: bool = False
+    exact: Callable[[], Callable[[], Any]] | None = None
 
 
 def stdit3(
@@ -44,12 +46,13 @@ def stdit3(
     told = VideoFormat.of(batch, num_frames=32, height=256, width=256, fps=24)
     x_mask = torch.arange(8).expand(batch, -1) >= 2 if masked else None
 
-    def run() -> None:
+    def run() -> Any:
         with torch.set_grad_enabled(backward), torch.autocast("cpu", torch.bfloat16, enabled=half):
             out = network(*inputs, *text, video_format=told, x_mask=x_mask).prediction
         if backward:
             out.square().mean().backward()
             network.zero_grad()
+        return out.detach()
 
     return run
 
@@ -81,15 +84,23 @@ def decoder(*, shared: bool, half: bool = False) -> Callable[[], Any]:
 
     from jog3r.heads.orientation import Layout
 
-    network, tokens = dust3r("linear"), torch.randn(FRAMES, TOKENS, 384)
+    network, tokens = dust3r("linear"), some_tokens()[0]
     layout = Layout((SIDE // 16, SIDE // 16))
     first = tokens[:1] if shared else tokens[:1].repeat(FRAMES - 1, 1, 1)
 
-    def run() -> None:
+    def run() -> Any:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
-            network.decode(first, tokens[1:], layout, layout, keep=network.hooks)
+            _, second = network.decode(first, tokens[1:], layout, layout, keep=network.hooks)
+        return second[12]
 
     return run
+
+
+def some_tokens() -> Any:
+    """Tokens of four depths of eight frames, the same every time."""
+    import torch
+
+    return torch.randn(4, FRAMES, TOKENS, 384, generator=torch.Generator().manual_seed(0))
 
 
 def heads(head: str, *, shared: bool = True, chunk: int | None = None) -> Callable[[], Any]:
@@ -97,18 +108,19 @@ def heads(head: str, *, shared: bool = True, chunk: int | None = None) -> Callab
     import torch
 
     network, grid = dust3r(head), (SIDE // 16, SIDE // 16)
-    last = [torch.randn(FRAMES - 1, TOKENS, 384) for _ in range(4)]
+    tokens = some_tokens()
+    later = list(tokens[1:, 1:])
+    first = tokens[0, :1] if shared else tokens[0, :1].repeat(FRAMES - 1, 1, 1)
     options = {} if chunk is None else {"chunk": chunk}
 
-    def run() -> None:
+    def run() -> Any:
         with torch.no_grad():
             if head == "linear":
-                network.downstream_head1(last[0], grid)
-                network.downstream_head2(last[0], grid)
-                return
-            first = last[0][:1] if shared else last[0][:1].repeat(FRAMES - 1, 1, 1)
-            network.downstream_head1([first, *last[1:]], grid, **options)
-            network.downstream_head2(last, grid, **options)
+                network.downstream_head1(later[0], grid)
+                return network.downstream_head2(later[0], grid).points
+            maps = network.downstream_head1([first, *later], grid, **options)
+            network.downstream_head2([tokens[0, 1:], *later], grid, **options)
+            return maps.points
 
     return run
 
@@ -119,8 +131,12 @@ def plain_dpt() -> Callable[[], Any]:
     import torch.nn.functional as F
     from torch import Tensor
 
+    from jog3r.heads.pointmap import decode_pointmap
+
     network, grid = dust3r("dpt"), (SIDE // 16, SIDE // 16)
-    tokens = [torch.randn(FRAMES - 1, TOKENS, 384) for _ in range(4)]
+    tokens = some_tokens()
+    later = list(tokens[1:, 1:])
+    views = [tokens[0, :1].repeat(FRAMES - 1, 1, 1), *later], [tokens[0, 1:], *later]
     double = functools.partial(F.interpolate, scale_factor=2, mode="bilinear", align_corners=True)
     nets = [network.downstream_head1.dpt, network.downstream_head2.dpt]
     for net in nets:
@@ -133,8 +149,8 @@ def plain_dpt() -> Callable[[], Any]:
         x = x if other is None else x + refine(fusion.resConfUnit1, other)
         return fusion.out_conv(double(refine(fusion.resConfUnit2, x)))
 
-    def pixels(net: Any) -> Tensor:
-        images = [each.unflatten(1, grid).permute(0, 3, 1, 2).contiguous() for each in tokens]
+    def pixels(net: Any, view: list[Tensor]) -> Tensor:
+        images = [each.unflatten(1, grid).permute(0, 3, 1, 2).contiguous() for each in view]
         for number, layers in enumerate(net.act_postprocess):
             for layer in layers:
                 images[number] = layer(images[number])
@@ -146,10 +162,11 @@ def plain_dpt() -> Callable[[], Any]:
         x = double(net.head["0"](path))
         return net.head["4"](F.relu(net.head["2"](x)))
 
-    def run() -> None:
+    def run() -> Any:
         with torch.no_grad():
-            for net in nets:
-                pixels(net)
+            raw = [pixels(net, view) for net, view in zip(nets, views, strict=True)]
+            maps = [decode_pointmap(each.permute(0, 2, 3, 1)) for each in raw]
+        return maps[0].points
 
     return run
 
@@ -177,36 +194,41 @@ def frame_autoencoder(*, half: bool = False) -> Callable[[], Any]:
     network = FrameAutoencoder.Config.sd_vae_ft_ema().build().requires_grad_(False)
     latents = torch.randn(1, 4, 4, 32, 32)
 
-    def run() -> None:
+    def run() -> Any:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            network.decode(latents)
+            return network.decode(latents)
 
     return run
 
 
 part = functools.partial
+unshared = part(decoder, shared=False)
 CASES: dict[str, Case] = {
     "STDiT3 forward, batch 1": Case(part(stdit3, 1), 1.12),
     "STDiT3 forward, batch 2": Case(stdit3, 2.17),
     "STDiT3 forward, batch 2, x_mask": Case(part(stdit3, masked=True), 2.21),
     "STDiT3 forward + backward, batch 2": Case(part(stdit3, backward=True), 5.11),
-    "STDiT3 forward, batch 2, bfloat16": Case(part(stdit3, half=True), 2.17, half=True),
+    "STDiT3 forward, batch 2, bfloat16": Case(part(stdit3, half=True), 2.17, True, stdit3),
     "STDiT3 forward + backward, batch 2, bfloat16": Case(
-        part(stdit3, backward=True, half=True), 5.11, half=True
+        part(stdit3, backward=True, half=True), 5.11, True, part(stdit3, backward=True)
     ),
     "DUSt3R encoder 384x6, 8 frames": Case(encoder, 0.225),
-    "DUSt3R decoder 384x12, 7 pairs": Case(part(decoder, shared=True), 1.20),
-    "the same, nothing shared": Case(part(decoder, shared=False), 1.20),
+    "DUSt3R decoder 384x12, 7 pairs": Case(part(decoder, shared=True), 1.20, exact=unshared),
+    "the same, nothing shared": Case(unshared, 1.20),
     "DUSt3R decoder 384x12, 7 pairs, bfloat16": Case(
-        part(decoder, shared=True, half=True), 1.20, half=True
+        part(decoder, shared=True, half=True), 1.20, True, unshared
     ),
     "linear heads, 7 pairs": Case(part(heads, "linear"), 0.0155),
-    "DPT heads, 7 pairs": Case(part(heads, "dpt"), 1.77),
-    "DPT heads, 7 pairs, all at once": Case(part(heads, "dpt", chunk=7), 1.77),
-    "DPT heads, 7 pairs, nothing shared": Case(part(heads, "dpt", shared=False), 1.77),
+    "DPT heads, 7 pairs": Case(part(heads, "dpt"), 1.77, exact=plain_dpt),
+    "DPT heads, 7 pairs, all at once": Case(part(heads, "dpt", chunk=7), 1.77, exact=plain_dpt),
+    "DPT heads, 7 pairs, nothing shared": Case(
+        part(heads, "dpt", shared=False), 1.77, exact=plain_dpt
+    ),
     "DPT heads, 7 pairs, layer by layer": Case(plain_dpt, 1.77),
     "temporal autoencoder, encode": Case(part(temporal_autoencoder, decode=False), 0.184),
     "temporal autoencoder, decode": Case(part(temporal_autoencoder, decode=True), 0.253),
     "frame autoencoder, decode": Case(frame_autoencoder),
-    "frame autoencoder, decode, bfloat16": Case(part(frame_autoencoder, half=True), half=True),
+    "frame autoencoder, decode, bfloat16": Case(
+        part(frame_autoencoder, half=True), half=True, exact=frame_autoencoder
+    ),
 }

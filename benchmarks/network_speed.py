@@ -43,6 +43,7 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
     most = _memory("VmHWM")
     peaks.append(peak(case.half))
     rate = flops / median(seconds) / 1e9
+    error = float("nan") if case.exact is None else relative_error(run(), case.exact()())
     return {
         "median_s": median(seconds),
         "fastest_s": min(seconds),
@@ -53,8 +54,14 @@ def measure(case: Case, repeats: int) -> dict[str, Any]:
         "product_GFLOP_per_s": max(peaks),
         "share_of_product": rate / max(peaks),
         "peak_MiB_above_rest": most - rest,
+        "relative_error": error,
         "threads": torch.get_num_threads(),
     }
+
+
+def relative_error(found: Any, exact: Any) -> float:
+    """Return the size of the difference over that of the exact numbers."""
+    return float((found.float() - exact.float()).norm() / exact.float().norm())
 
 
 def peak(half: bool) -> float:
@@ -112,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         " same process, before and after the case",
         "memory": "largest resident set while the case ran, above that before it (weights and"
         " inputs are not counted)",
+        "relative_error": "of the output, bfloat16 against float32, or what is written differently"
+        " against the plain form (layer by layer, nothing shared), by root mean square",
         "weights": "random",
     }
     record.write(rows, notes)

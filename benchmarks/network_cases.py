@@ -103,8 +103,10 @@ def some_tokens() -> Any:
     return torch.randn(4, FRAMES, TOKENS, 384, generator=torch.Generator().manual_seed(0))
 
 
-def heads(head: str, *, shared: bool = True, chunk: int | None = None) -> Callable[[], Any]:
-    """Both heads on the tokens of seven pairs."""
+def heads(
+    head: str, *, shared: bool = True, both: bool = True, chunk: int | None = None
+) -> Callable[[], Any]:
+    """Both heads, or that of view 2, on the tokens of seven pairs."""
     import torch
 
     network, grid = dust3r(head), (SIDE // 16, SIDE // 16)
@@ -118,9 +120,10 @@ def heads(head: str, *, shared: bool = True, chunk: int | None = None) -> Callab
             if head == "linear":
                 network.downstream_head1(later[0], grid)
                 return network.downstream_head2(later[0], grid).points
-            maps = network.downstream_head1([first, *later], grid, **options)
-            network.downstream_head2([tokens[0, 1:], *later], grid, **options)
-            return maps.points
+            second = network.downstream_head2([tokens[0, 1:], *later], grid, **options)
+            if not both:
+                return second.points
+            return network.downstream_head1([first, *later], grid, **options).points
 
     return run
 
@@ -219,6 +222,7 @@ CASES: dict[str, Case] = {
         part(decoder, shared=True, half=True), 1.20, True, unshared
     ),
     "linear heads, 7 pairs": Case(part(heads, "linear"), 0.0155),
+    "DPT head of view 2 alone, 7 pairs": Case(part(heads, "dpt", both=False)),
     "DPT heads, 7 pairs": Case(part(heads, "dpt"), 1.77, exact=plain_dpt),
     "DPT heads, 7 pairs, all at once": Case(part(heads, "dpt", chunk=7), 1.77, exact=plain_dpt),
     "DPT heads, 7 pairs, nothing shared": Case(

@@ -91,6 +91,7 @@ def in_fresh_process(name: str, args: argparse.Namespace) -> dict[str, Any]:
     words = [sys.executable, "-W", "ignore", "-m", "benchmarks.network_speed", "--case", name]
     words += ["--threads", str(args.threads), "--repeats", str(args.repeats)]
     environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "GOMP_SPINCOUNT": "0"}
+    environment |= dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(8 << 30))
     done = subprocess.run(
         words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -114,6 +115,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes = {
         "original_s": "the public originals, torch 2.13, float32, 2 threads, on this kind of"
         " machine when quiet: medians from parity/README; measured there, not here",
+        "DPT": "layer by layer both heads take 664 GFLOP, so that the original's seconds would be"
+        " 375 GFLOP/s; compare with the product",
+        "environment": "OMP_NUM_THREADS, and glibc keeps what is freed (MALLOC_TRIM_THRESHOLD_ and"
+        " MALLOC_MMAP_THRESHOLD_ of 8 GiB), as docs/training.md advises",
         "GFLOP": "as torch counts them: matrix products, convolutions and attention",
         "product": f"{PRODUCT} x {PRODUCT} x {PRODUCT}, of the case's precision, best of ten in the"
         " same process, before and after the case",

@@ -27,8 +27,10 @@ def locate(source: Path) -> list[Path]:
         index = source / INDEX_FILE
         source = index if index.exists() else source / WEIGHTS_FILE
     if not source.is_file():
+        shards = any(source.parent.glob("*-of-*.safetensors"))
+        got = f"shards without their index {INDEX_FILE}" if shards else "nothing"
         raise FileError(
-            f"{source}: expected a weights file, got nothing; the model folder is incomplete, copy"
+            f"{source}: expected a weights file, got {got}; the model folder is incomplete, copy"
             " it again"
         )
     return _shards(source) if source.suffix == ".json" else [source]
@@ -58,16 +60,19 @@ def read_index(index: Path) -> dict[str, str]:
         FileError: No such index, a damaged one, or a missing file.
     """
     places: dict[str, str] = {}
+    what = "other JSON"
     try:
         places = json.loads(index.read_text("utf-8"))["weight_map"]
         # Shards lie beside their index; a path could lead anywhere.
         good = bool(places) and all(Path(file).name == file for file in places.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
+        good, what = False, "no JSON, or a truncated one"
+    except (KeyError, TypeError, AttributeError):
         good = False
     if not good:
-        what = "something else"
-        if index.is_file():
-            what = (recognised(index) or (what, ""))[0].replace("text (JSON)", "other JSON")
+        found = recognised(index)
+        if found is not None and not found[0].startswith("text"):
+            what = found[0]
         raise FileError(
             f"{index}: expected an index of shards with a weight_map from tensors to file names,"
             f" got {what}; copy the model folder again"

@@ -194,7 +194,7 @@ def _check_sizes(
         name = wrong[0]
         raise FileError(
             f"{source}: expected {name} of shape {tuple(wanted[name].shape)}, got {found[name]}"
-            f" ({len(wrong)} differ); the weights belong to another config"
+            f" ({len(wrong)} differ); the weights belong to another config, take those of this one"
         )
 
 
@@ -206,8 +206,8 @@ def _check_names(source: str, found: set[str], wanted: Mapping[str, Tensor]) -> 
     if missing or extra:
         raise FileError(
             f"{source}: expected the {len(wanted)} tensors of this model, got {len(missing)}"
-            f" missing {missing[:3]} and {len(extra)} unknown {extra[:3]}; the weights belong to"
-            " another model"
+            f" missing {missing[:3]} and {len(extra)} unknown {extra[:3]}; download the weights of"
+            " this model again"
         )
 
 

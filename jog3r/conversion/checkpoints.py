@@ -1,6 +1,7 @@
 """Find and read a public checkpoint: safetensors or pickles, one file, shards, or a folder."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from jog3r.conversion.pickles import read_pickle, training_options, unwrapped
 from jog3r.errors import FileError
-from jog3r.stored_tensors import is_safetensors, locate, mapped, read_index, recognised
+from jog3r.stored_tensors import is_pickle, is_safetensors, locate, mapped, read_index, recognised
 from jog3r.weights_file import CONFIG_FILE
 
 INDEX_ENDING = ".index.json"
+SHARD = re.compile(r"-of-\d+\.(safetensors|bin|pth|pt)$")
 # In a folder, the first of these that match are taken.
 PATTERNS = (
     ("*.safetensors" + INDEX_ENDING,),
@@ -51,7 +53,13 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
         FileError: Nothing there, several checkpoints, code in a pickle, or a file that is missing,
             truncated or something else.
     """
-    file = _chosen(Path(source))
+    try:
+        file = _chosen(Path(source))
+    except OSError as error:
+        raise FileError(
+            f"{source}: expected a checkpoint, got a place that cannot be read ({error.strerror});"
+            " check the path and its permissions"
+        ) from error
     content, options = _content(file)
     found, taken_off = unwrapped(content, file)
     hints = _config_beside(file) or options
@@ -78,6 +86,11 @@ def _chosen(source: Path) -> Path:
                 " path of one of them"
             )
     inside = sorted(item.name for item in source.iterdir())
+    if shards := [name for name in inside if SHARD.search(name)]:
+        raise FileError(
+            f"{source}: expected an index ({INDEX_ENDING}) beside the shards of a checkpoint, got"
+            f" none beside {shards[:2]}; download it too"
+        )
     raise FileError(
         f"{source}: expected a checkpoint (.safetensors, .pth, .pt, .bin, .ckpt, or an index of"
         f" shards), got {inside[:5] or 'an empty folder'}; give the folder or file that holds it"
@@ -88,6 +101,11 @@ def _content(file: Path) -> tuple[Any, dict[str, Any]]:
     """Read what is in a file or in the shards of an index, and the options beside it."""
     if file.name.endswith(INDEX_ENDING):
         return _of_shards(file), {}
+    if file.suffix == ".safetensors" and is_pickle(file):  # torch goes by its name
+        raise FileError(
+            f"{file}: expected a safetensors file, got a Python pickle, as torch.save writes it;"
+            " rename it to .pth"
+        )
     if file.suffix == ".safetensors" or (recognised(file) is None and is_safetensors(file)):
         return mapped(locate(file)), {}
     content = read_pickle(file)

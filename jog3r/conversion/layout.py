@@ -11,6 +11,8 @@ from jog3r.errors import FileError, InputError
 
 logger = logging.getLogger(__name__)
 
+DOWNLOAD_AGAIN = "the checkpoint is incomplete or of another kind, download it again"
+
 
 class UntoldError(InputError):
     """A value that neither shapes nor hints tell has to be set."""
@@ -33,14 +35,14 @@ class Layout:
         """Give the shape of a tensor.
 
         Raises:
-            FileError: It is not there, or has not so many axes.
+            FileError: It is not there, is empty, or has not so many axes.
         """
         tensor = self.checkpoint.tensors.get(name)
-        if tensor is None or tensor.ndim != ndim:
+        if tensor is None or tensor.ndim != ndim or not tensor.numel():
             got = "none of this name" if tensor is None else f"shape {tuple(tensor.shape)}"
             raise FileError(
                 f"{self.checkpoint.source}: expected a tensor {name} with {ndim} axes, got {got};"
-                " the checkpoint is incomplete or of another kind"
+                f" {DOWNLOAD_AGAIN}"
             )
         return tuple(tensor.shape)
 
@@ -71,8 +73,8 @@ class Layout:
         if len(numbers) != max(numbers, default=-1) + 1 or not numbers:
             gap = next(number for number in itertools.count() if number not in numbers)
             raise FileError(
-                f"{self.checkpoint.source}: expected tensors {prefix}{gap}..., got none; the"
-                " checkpoint is incomplete or of another kind"
+                f"{self.checkpoint.source}: expected tensors {prefix}{gap}..., got none;"
+                f" {DOWNLOAD_AGAIN}"
             )
         return len(numbers)
 

@@ -8,6 +8,7 @@ import argparse
 import ast
 import math
 import pickletools
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ WRAPPERS = (
     "model_state_dict",
     "module",
 )
+# How many of them may lie in one another.
+DEEPEST = 4
 # What wrappers of modules put before every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 # What weights are made of in a pickle, beside tensors: containers and the options of a training.
@@ -49,7 +52,7 @@ def read_pickle(file: Path) -> Any:
         raise FileError(f"{file}: expected a checkpoint, got {found[0]}; {found[1]}")
     try:
         if zipfile.is_zipfile(file) and (damaged := zipfile.ZipFile(file).testzip()):
-            raise ValueError(f"the values of {damaged} are not those that were written")
+            raise zipfile.BadZipFile(f"the values of {damaged} are not those that were written")
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(
                 file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
@@ -61,7 +64,24 @@ def read_pickle(file: Path) -> Any:
                 f" ({', '.join(code[:3])}), which was not run; take the safetensors version of this"
                 " checkpoint"
             ) from error
-        fail_on_foreign(file, "a checkpoint", error)
+        if _is_other_archive(file):
+            raise FileError(
+                f"{file}: expected a checkpoint, got an archive of something else; unpack it, and"
+                " give what lies in it"
+            ) from error
+        reason = str(error) if isinstance(error, zipfile.BadZipFile) else ""
+        fail_on_foreign(file, "a checkpoint", error, reason)
+
+
+def _is_other_archive(file: Path) -> bool:
+    """Whether this is an archive, and none of torch.save."""
+    # First the one that may have the other at its end; a file of zeros is one of nothing.
+    with suppress(Exception), tarfile.open(file) as archive:
+        if archive.next() is not None:
+            return True
+    with suppress(Exception), zipfile.ZipFile(file) as archive:
+        return not any(name.endswith("data.pkl") for name in archive.namelist())
+    return False
 
 
 def _code_in(file: Path) -> list[str]:
@@ -104,14 +124,8 @@ def unwrapped(content: Any, file: Path) -> tuple[dict[str, Tensor], list[str]]:
     Raises:
         FileError: No tensors by name.
     """
-    taken_off = []
-    while isinstance(content, Mapping) and not _is_state_dict(content):
-        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if wrapper is None:
-            _fail_on_content(content, file)
-        content = content[wrapper]
-        taken_off.append(wrapper)
-    if not isinstance(content, Mapping):
+    content, taken_off = _behind_wrappers(content)
+    if not isinstance(content, Mapping) or not _is_state_dict(content):
         _fail_on_content(content, file)
     tensors = dict(content)
     odd = [name for name, tensor in tensors.items() if not _is_dense(tensor)]
@@ -124,6 +138,23 @@ def unwrapped(content: Any, file: Path) -> tuple[dict[str, Tensor], list[str]]:
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         taken_off.append(prefix)
     return tensors, taken_off
+
+
+def _behind_wrappers(content: Any) -> tuple[Any, list[str]]:
+    """Find tensors by name and the wrappers on the way; else give what was looked at last."""
+    waiting, seen = [(content, list[str]())], set[int]()
+    while waiting:
+        inner, way = waiting.pop()
+        # A dictionary may lie in itself.
+        if not isinstance(inner, Mapping) or id(inner) in seen:
+            continue
+        if _is_state_dict(inner):
+            return inner, way
+        content = inner or content
+        seen.add(id(inner))
+        if len(way) < DEEPEST:
+            waiting += [(inner.get(key), [*way, key]) for key in reversed(WRAPPERS)]
+    return content, []
 
 
 def _is_state_dict(content: Mapping[Any, Any]) -> bool:

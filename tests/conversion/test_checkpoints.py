@@ -44,6 +44,14 @@ def test_safetensors_under_any_name(tmp_path: Path, name: str) -> None:
     same(tmp_path / name)
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_a_pickle_named_as_safetensors(tmp_path: Path, new: bool) -> None:
+    torch.save(WEIGHTS, tmp_path / "w.safetensors", _use_new_zipfile_serialization=new)
+    fails(tmp_path, "w.safetensors: expected a safetensors file, got a Python pickle, .*rename it")
+    (tmp_path / "w.safetensors").rename(tmp_path / "w.pth")
+    same(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w.pt", "w.bin", "w.ckpt"])
 def test_a_folder_with_one_file(tmp_path: Path, name: str) -> None:
     if name.endswith("safetensors"):
@@ -88,15 +96,24 @@ def test_missing_and_damaged_shards(shards: Path) -> None:
     second.unlink()
     fails(shards, r"expected 2 shards beside it, got 1 missing \['x-2-of-2.bin'\]")
     (shards / BIN_INDEX).write_text("{}")
-    fails(shards, "expected an index of shards")
+    fails(shards, "expected an index of shards .*, got other JSON")
+    (shards / BIN_INDEX).write_text('{"weight_map": {"a": "x-1-')
+    fails(shards, "expected an index of shards .*, got no JSON, or a truncated one")
+    (shards / BIN_INDEX).unlink()
+    fails(shards, "expected an index .* beside the shards of a checkpoint, got none beside")
 
 
 def test_nothing_there(tmp_path: Path) -> None:
     fails(tmp_path / "none", "none: expected a checkpoint, got nothing there; check the path")
     fails(tmp_path, "got an empty folder; give the folder or file")
     (tmp_path / "vae").mkdir()
-    (tmp_path / "x-1-of-2.bin").write_bytes(b"a shard whose index is missing")
-    fails(tmp_path, r"got \['vae', 'x-1-of-2.bin'\]; give the folder or file")
+    (tmp_path / "two-of-a-kind.txt").touch()
+    fails(tmp_path, r"got \['two-of-a-kind.txt', 'vae'\]; give the folder or file")
+
+
+def test_a_place_that_cannot_be_read(tmp_path: Path) -> None:
+    # A name that is too long fails as a folder does that may not be read; tests run as root too.
+    fails(tmp_path / ("x" * 300), r"got a place that cannot be read \(.+\); check the path and its")
 
 
 def test_several_checkpoints(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import pickle
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def same(checkpoint: Checkpoint, expected: dict[str, Tensor] = WEIGHTS) -> None:
         ({"state_dict": {f"module.{k}": v for k, v in WEIGHTS.items()}}, ["state_dict", "module."]),
         ({"ema": WEIGHTS, "model": {"a": torch.zeros(1)}, "opt": {}}, ["ema"]),
         ({"model": {"module": WEIGHTS}}, ["model", "module"]),
+        ({"ema": {}, "model": WEIGHTS}, ["model"]),
+        ({"ema": {"decay": 0.99, "module": {}}, "model": WEIGHTS}, ["model"]),
         ({f"_orig_mod.model.{k}": v for k, v in WEIGHTS.items()}, ["_orig_mod.", "model."]),
     ],
 )
@@ -174,10 +177,21 @@ def test_values_that_changed_on_their_way(tmp_path: Path) -> None:
         read_pickle(file)
 
 
-def test_an_archive_of_something_else(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "weights.pth", "w") as archive:
-        archive.writestr("readme.txt", "hello")
-    fails(tmp_path / "weights.pth", "a truncated or foreign one")
+@pytest.mark.parametrize("mode", ["zip", "w", "w:gz"])
+def test_an_archive_of_something_else(tmp_path: Path, mode: Any) -> None:
+    inside, file = saved(tmp_path, WEIGHTS, "inside.pth"), tmp_path / "weights.pth"
+    if mode == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(inside, "inside.pth")
+    else:
+        with tarfile.open(file, mode) as archive:
+            archive.add(inside, "inside.pth")
+    fails(file, "got an archive of something else; unpack it, and give what lies in it")
+
+
+def test_a_file_of_zeros(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").write_bytes(bytes(10240))
+    fails(tmp_path / "weights.pth", "a truncated or foreign one of 10240 bytes")
 
 
 def test_a_compiled_program(tmp_path: Path) -> None:
@@ -199,6 +213,21 @@ def test_a_compiled_program(tmp_path: Path) -> None:
 )
 def test_no_tensors_by_name(tmp_path: Path, content: Any, got: str) -> None:
     fails(saved(tmp_path, content), f"expected tensors by name, .*{got}; give the file that holds")
+
+
+def test_wrappers_that_lie_in_themselves(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["model"] = content["ema"] = content
+    fails(saved(tmp_path, content), r"got a dictionary with \['model', 'ema'\]")
+    content["state_dict"] = WEIGHTS
+    assert read_checkpoint(saved(tmp_path, content)).taken_off == ["state_dict"]
+
+
+def test_wrappers_without_end(tmp_path: Path) -> None:
+    content: dict[str, Any] = {"a": 1}
+    for _ in range(200):
+        content = {"model": content}
+    fails(saved(tmp_path, content), r"got a dictionary with \['model'\]")
 
 
 @pytest.mark.parametrize("tensor", [torch.ones(2).to_sparse(), torch.ones(2, device="meta")])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,9 @@ def read_settings(words: list[str]) -> dict[str, Any]:
         for group in groups:
             place = place.setdefault(group, {}) if isinstance(place, dict) else None
         if not equals or not all((*groups, last)) or not isinstance(place, dict):
-            raise InputError(f"--set: expected KEY=VALUE, got {word!r}; as in num_heads=16")
+            raise InputError(
+                f"--set: expected KEY=VALUE, got {reprlib.repr(word)}; as in num_heads=16"
+            )
         place[last] = _value(text)
     return settings
 

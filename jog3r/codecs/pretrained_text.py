@@ -217,7 +217,6 @@ class PretrainedTextEncoder(nn.Module):
         try:
             return from_pretrained(source, **options)
         except Exception as error:  # of files, network, hub, pickle, each library: many kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             missing = [name for name in SENTENCEPIECE if not _installed(name)]
             if missing and _needs_sentencepiece(source, error):
                 raise MissingPackageError(
@@ -227,9 +226,35 @@ class PretrainedTextEncoder(nn.Module):
                 ) from error
             raise FileError(
                 "text_encoder.source: expected a folder or a reachable hub id of a"
-                f" {self.config.family} text encoder, got {source} ({reason}); check the name, the"
-                " connection and the files"
+                f" {self.config.family} text encoder, got {source} ({_reason(source, error)});"
+                " check the name, the connection and the files"
             ) from error
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether text is formed as names on the Hugging Face Hub are.
+
+    Example:
+        >>> is_hub_id("owner/name"), is_hub_id("/nowhere")
+        (True, False)
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _reason(source: str, error: Exception) -> str:
+    """Say in one line what is wrong, without advice that does not hold here."""
+    text = str(error).strip() or type(error).__name__
+    if "weights_only" in text:  # torch tells how to run what the file holds
+        return "a pickle that holds code, or a damaged one; nothing of it was run"
+    if not source or not (Path(source).is_dir() or is_hub_id(source)):
+        return "no such folder"
+    return text.splitlines()[0]
 
 
 def _needs_sentencepiece(source: str, error: Exception) -> bool:

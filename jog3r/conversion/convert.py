@@ -1,6 +1,7 @@
 """A public checkpoint, and parts of other model folders -> one model folder."""
 
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from jog3r.conversion.card import card
 from jog3r.conversion.checkpoints import Checkpoint, read_checkpoint
 from jog3r.conversion.kinds import Converted, Settings, find_kind, recognise
 from jog3r.conversion.layout import UntoldError
-from jog3r.conversion.merging import Model, joined, with_text_encoder
+from jog3r.conversion.merging import Model, joined, text_encoder_source, with_text_encoder
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_folder
 from jog3r.model import JOG3R, PARTS
-from jog3r.model_card import CARD_FILE
+from jog3r.model_card import CARD_FILE, is_commercial
 from jog3r.model_config import ModelConfig
 from jog3r.weights_file import (
     CONFIG_FILE,
@@ -89,12 +90,14 @@ def convert(
     Raises:
         FileError: The checkpoint is of another kind, incomplete, truncated or no checkpoint, or a
             model folder to merge is damaged.
-        InputError: The folder exists, parts that do not fit each other, unknown settings or dtype,
-            or a setting that is needed.
+        InputError: The folder exists, parts that do not fit each other, unknown settings, dtype or
+            text encoder, a setting that is needed, or a licence that the weights do not have.
         SaveError: The folder cannot be written; nothing partial is left.
     """
     out = Path(out)
     _check_free(out, [source, *merge], overwrite)
+    if text_encoder is not None:
+        text_encoder = text_encoder_source(text_encoder)
     checkpoint = read_checkpoint(source)
     name = recognise(checkpoint, kind)
     part, module = _part(name, checkpoint, settings or {})
@@ -136,8 +139,9 @@ def _part(
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         if of_part:
             raise InputError(
-                f"settings: expected values that fit {checkpoint.source}, got {of_part}, by which"
-                f" it is no {name} ({error}); correct them, or take another file"
+                f"settings: expected values that fit {checkpoint.source}, got"
+                f" {reprlib.repr(of_part)}, by which it is no {name} ({error}); correct them, or"
+                " take another file"
             ) from error
         raise FileError(
             f"{checkpoint.source}: expected the shapes of {name}, got some that make no network"
@@ -153,11 +157,29 @@ def _model(
     tensors = _once(part.tensors, shared_names(module), checkpoint.source)
     kind = find_kind(name)
     of_model = {key: value for key, value in settings.items() if key in OF_MODEL}
+    of_model["licence"] = _licence(name, settings)
     return Model(
-        config=dict.fromkeys(PARTS) | {"licence": kind.licence} | part.config | of_model,
+        config=dict.fromkeys(PARTS) | part.config | of_model,
         tensors={part.prefix + key: tensor for key, tensor in tensors.items()},
         origins=(f"[{kind.origin}](https://huggingface.co/{kind.origin})",),
     )
+
+
+def _licence(name: str, settings: Settings) -> str:
+    """Give the licence of the weights; only one that allows to can be replaced."""
+    theirs = find_kind(name).licence
+    licence = settings.get("licence", theirs)
+    if not isinstance(licence, str) or not licence.strip():
+        raise InputError(
+            f"settings.licence: expected the SPDX name of a licence, got {licence!r}; leave it out"
+            f" for {theirs}"
+        )
+    if licence != theirs and not is_commercial(theirs):
+        raise InputError(
+            f"settings.licence: expected {theirs}, which weights of {name} are under and which goes"
+            f" with all that is made of them, got {reprlib.repr(licence)}; leave it out"
+        )
+    return licence
 
 
 def _once(

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from jog3r.codecs.pretrained_text import is_hub_id
 from jog3r.config import to_plain
 from jog3r.errors import FileError, InputError
 from jog3r.model import PARTS
@@ -105,7 +106,7 @@ def with_text_encoder(model: Model, source: str) -> Model:
 
     Args:
         model: Its network tells the width and length of the text it takes.
-        source: Folder or hub id.
+        source: Folder or hub id, as `text_encoder_source` gives it.
 
     Raises:
         InputError: The model has a text encoder, or no network that takes text.
@@ -119,12 +120,34 @@ def with_text_encoder(model: Model, source: str) -> Model:
     of_backbone = network["backbone_config"]
     config = {
         "kind": "pretrained",
-        "source": str(Path(source).resolve()) if Path(source).is_dir() else source,
+        "source": source,
         "family": _family(source),
         "width": of_backbone["caption_channels"],
         "max_tokens": of_backbone["max_text_tokens"],
     }
     return replace(model, config=model.config | {"text_encoder": config})
+
+
+def text_encoder_source(source: str) -> str:
+    """Give the folder of a text encoder as a full path, or a hub id as it is.
+
+    Raises:
+        InputError: Neither a folder with config.json nor formed as a hub id.
+
+    Example:
+        >>> text_encoder_source("DeepFloyd/t5-v1_1-xxl")
+        'DeepFloyd/t5-v1_1-xxl'
+    """
+    path = Path(source)
+    if source and (path / CONFIG_FILE).is_file():
+        return str(path.resolve())
+    if path.exists() or not is_hub_id(source):
+        got = "a folder without it" if path.is_dir() else "a file" if path.exists() else "neither"
+        raise InputError(
+            f"text_encoder (--text-encoder): expected a folder with {CONFIG_FILE} or a hub id"
+            f" 'owner/name', got {source!r}, {got if source else 'nothing'}; check the path"
+        )
+    return source
 
 
 def _family(source: str) -> str:

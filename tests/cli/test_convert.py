@@ -127,6 +127,11 @@ class TestSettings:
             "h": "3",
         }
 
+    def test_long_words_are_cut(self) -> None:
+        with pytest.raises(InputError) as caught:
+            read_settings(["x" * 9999])
+        assert len(str(caught.value)) < 200
+
     @pytest.mark.parametrize("words", [["a"], ["=3"], ["a.=3"], [".a=3"], ["a=3", "a.b=4"], [""]])
     def test_other_words_raise(self, words: list[str]) -> None:
         with pytest.raises(InputError, match="--set: expected KEY=VALUE, got"):

@@ -240,7 +240,8 @@ class TestWrongPrompts:
 class TestWrongSources:
     @pytest.mark.parametrize("source", ["", "/nowhere/t5", "no such name"])
     def test_missing(self, source: str) -> None:
-        with pytest.raises(FileError, match=r"text_encoder\.source: expected a folder or a reach"):
+        says = r"text_encoder\.source: expected a folder or a reach.* \(no such folder\); check the"
+        with pytest.raises(FileError, match=says):
             PretrainedTextEncoder.Config(source=source).build()([""])
 
     def test_an_unreachable_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,9 +299,11 @@ class TestWrongSources:
 
         (copy / "model.safetensors").unlink()
         torch.save({"shared.weight": Code()}, copy / "pytorch_model.bin")
-        with pytest.raises(FileError, match=r"text_encoder\.source: expected"):
+        with pytest.raises(FileError, match=r"text_encoder\.source: expected") as caught:
             encoder_of(copy)([""])
         assert not (tmp_path / "executed").exists()
+        assert "weights_only" not in str(caught.value)
+        assert "a pickle that holds code" in str(caught.value)
 
     def test_the_tokenizer_of_another_model(self, copy: Path, folders: dict[str, Path]) -> None:
         tokenizer = t5_tokenizer()

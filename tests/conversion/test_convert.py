@@ -161,6 +161,15 @@ class TestDamaged:
         (vae_file.parent / "config.json").write_text('{"norm_num_groups": 4}')
         fails(vae_file, "expected the shapes of sd-vae, got some that make no network", settings={})
 
+    @pytest.mark.parametrize("name", ["pos_embed", "pos_embed_temporal", "x_embedder.proj.weight"])
+    def test_empty_tensors(self, stdit: Path, name: str) -> None:
+        self.damage(stdit, **{name: torch.load(stdit)[name][:0]})
+        fails(stdit, rf"expected a tensor {name} with . axes, got shape \(0, .*download it again")
+
+    def test_a_position_table_of_several(self, stdit: Path) -> None:
+        self.damage(stdit, pos_embed=torch.load(stdit)["pos_embed"].expand(2, -1, -1))
+        fails(stdit, r"expected pos_embed of shape \(1, 12, 48\), got \(2, 12, 48\)")
+
     def test_a_missing_block(self, stdit: Path) -> None:
         state = {k: v for k, v in torch.load(stdit).items() if not k.startswith("blocks.0.mlp")}
         torch.save(state, stdit)
@@ -262,6 +271,11 @@ class TestSettings:
     )
     def test_impossible_settings(self, stdit: Path, settings: dict[str, Any], says: str) -> None:
         fails(stdit, says, InputError, settings={**STDIT, **settings})
+
+    def test_long_settings_are_cut(self, stdit: Path) -> None:
+        with pytest.raises(InputError) as caught:
+            convert("auto", stdit, stdit.parent / "out", settings={"gelu": "x" * 9999})
+        assert len(str(caught.value)) < 1000
 
     def test_groups_that_do_not_divide(self, vae_file: Path) -> None:
         says = "settings: expected values that fit .* no sd-vae .num_channels"
@@ -392,6 +406,30 @@ class TestLicence:
         assert "license: cc-by-nc-sa-4.0" in text
         assert "**Not for commercial use.**" in text
 
+    @pytest.mark.parametrize("licence", ["Apache-2.0", "CC-BY-NC-4.0"])
+    def test_what_is_not_for_commercial_use_keeps_its_licence(
+        self, parity: Parity, tmp_path: Path, licence: str
+    ) -> None:
+        file = tmp_path / "weights.safetensors"
+        file.write_bytes((parity("dust3r") / "weights.safetensors").read_bytes())
+        settings = REFERENCES[4].settings
+        says = "settings.licence: expected CC-BY-NC-SA-4.0, which weights of dust3r are under"
+        fails(file, says, InputError, settings={**settings, "licence": licence})
+        settings = {**settings, "licence": "CC-BY-NC-SA-4.0"}
+        assert (
+            convert("auto", file, tmp_path / "out", settings=settings).licence == "CC-BY-NC-SA-4.0"
+        )
+
+    @pytest.mark.parametrize("licence", ["", " ", 3, None])
+    def test_no_licence(self, stdit: Path, licence: Any) -> None:
+        says = "settings.licence: expected the SPDX name of a licence, got"
+        fails(stdit, says, InputError, settings={**STDIT, "licence": licence})
+
+    def test_others_may_get_another(self, stdit: Path) -> None:
+        settings = {**STDIT, "licence": "MIT"}
+        done = convert("auto", stdit, stdit.parent / "out", settings=settings)
+        assert done.licence == "MIT"
+
     def test_others_are(self, stdit: Path) -> None:
         convert("auto", stdit, stdit.parent / "out", settings=STDIT)
         text = (stdit.parent / "out" / "README.md").read_text()
@@ -468,6 +506,17 @@ class TestJoining:
     def test_a_text_encoder_needs_a_network_that_takes_text(self, vae_file: Path) -> None:
         says = r"text_encoder .*: expected a model with a backbone"
         fails(vae_file, says, InputError, text_encoder="x/t5", settings=GROUPS)
+
+    @pytest.mark.parametrize("source", ["/nope", "", "a/b/c", "../x", "a b", "file", "folder"])
+    def test_a_text_encoder_that_is_neither_folder_nor_hub_id(
+        self, stdit: Path, source: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(stdit.parent)
+        Path("file").touch()
+        Path("folder").mkdir()
+        Path("config.json").write_text('{"model_type": "t5"}')
+        says = r"text_encoder .*: expected a folder with config.json or a hub id 'owner/name', got "
+        fails(stdit, f"{says}'{source}'", InputError, text_encoder=source)
 
     @pytest.mark.parametrize(("kind", "family"), [("clip_text_model", "clip"), ("t5", "t5")])
     def test_a_text_encoder_of_a_folder(self, stdit: Path, kind: str, family: str) -> None:

@@ -1,7 +1,9 @@
 """Checks of what a backbone is built from and called with, the same for all architectures."""
 
 from collections.abc import Collection
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from jog3r.backbones.interface import BackboneConfig, VideoFormat
@@ -47,8 +49,9 @@ def check_inputs(
     Raises:
         InputError: They do not fit.
     """
+    _check_tensors(latents=latents, timestep=timestep)
     B, C, E = latents.shape[0], config.in_channels, config.caption_channels
-    if latents.shape[1] != C or 0 in latents.shape:
+    if latents.ndim != 5 or latents.shape[1] != C or 0 in latents.shape:
         raise InputError(
             f"latents: expected (B, {C}, T, H, W) without an empty axis,"
             f" got {tuple(latents.shape)}; encode with the autoencoder the network was trained with"
@@ -57,17 +60,39 @@ def check_inputs(
         raise InputError(
             f"timestep: expected one per sample, ({B},), got {tuple(timestep.shape)}; expand it"
         )
-    if text is not None and (text.shape[0] != B or text.shape[1] == 0 or text.shape[2] != E):
+    if text is not None:
+        _check_text(text, B, E)
+    L = null_length if text is None else text.shape[1]
+    if text_mask is not None:
+        _check_mask("text_mask", text_mask)
+        if text_mask.shape != (B, L):
+            raise InputError(
+                f"text_mask: expected one value per text token, ({B}, {L}),"
+                f" got {tuple(text_mask.shape)}; pass the mask of this text"
+            )
+
+
+def _check_tensors(**given: Any) -> None:
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"{name}: expected a tensor, got {type(value).__name__}; use torch.as_tensor"
+            )
+
+
+def _check_text(text: Tensor, B: int, E: int) -> None:
+    _check_tensors(text=text)
+    if text.ndim != 3 or text.shape[0] != B or text.shape[1] == 0 or text.shape[2] != E:
         raise InputError(
             f"text: expected ({B}, L, {E}), got {tuple(text.shape)}; use the text encoder the"
             " network was trained with"
         )
-    L = null_length if text is None else text.shape[1]
-    if text_mask is not None and text_mask.shape != (B, L):
-        raise InputError(
-            f"text_mask: expected one value per text token, ({B}, {L}),"
-            f" got {tuple(text_mask.shape)}; pass the mask of this text"
-        )
+
+
+def _check_mask(name: str, mask: Tensor) -> None:
+    _check_tensors(**{name: mask})
+    if mask.dtype != torch.bool:  # numbers would be added to attention's weights
+        raise InputError(f"{name}: expected True and False, got {mask.dtype}; use mask.bool()")
 
 
 def check_way_out(
@@ -87,8 +112,11 @@ def check_way_out(
         early: (samples, block) of those that leave early, or None.
 
     Raises:
-        InputError: They do not.
+        InputError: They do not, or are no whole numbers.
     """
+    _check_blocks("taps", taps)
+    _check_blocks("until", () if until is None else (until,))
+    _check_blocks("early", () if early is None else early)
     last = depth if until is None else until
     if not 1 <= last <= depth or not all(1 <= tap <= last for tap in taps):
         raise InputError(
@@ -96,12 +124,20 @@ def check_way_out(
             f" got taps {sorted(taps)}, until {until}"
         )
     if early is not None:
-        n, block = early
+        n, block = early if len(early) == 2 else (0, 0)
         if until is not None or not 0 < n < batch or not 1 <= block <= depth:
             raise InputError(
                 f"early: expected (n, block) with 0 < n < {batch} samples and block 1 to {depth},"
                 f" without until, got {early}, until {until}"
             )
+
+
+def _check_blocks(name: str, numbers: Any) -> None:
+    if not isinstance(numbers, Collection) or not all(isinstance(each, int) for each in numbers):
+        raise InputError(
+            f"{name}: expected whole numbers, got {numbers!r}; blocks are numbered from 1 on, as in"
+            " taps=(1, 2)"
+        )
 
 
 def check_video_format(video_format: VideoFormat | None, batch: int) -> VideoFormat:
@@ -136,8 +172,10 @@ def check_x_mask(x_mask: Tensor | None, latents: Tensor) -> None:
         latents: `(B, C, T, H, W)`.
 
     Raises:
-        InputError: Another shape.
+        InputError: Another shape or dtype.
     """
+    if x_mask is not None:
+        _check_mask("x_mask", x_mask)
     expected = (latents.shape[0], latents.shape[2])
     if x_mask is not None and x_mask.shape != expected:
         raise InputError(

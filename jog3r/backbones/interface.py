@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -58,9 +59,9 @@ class VideoFormat:
         """
         numbers = {"num_frames": num_frames, "height": height, "width": width, "fps": fps}
         for name, number in numbers.items():
-            if not 0 < number < math.inf:
+            if not isinstance(number, Real) or not 0 < number < math.inf:
                 raise InputError(
-                    f"video_format.{name}: expected a finite number above 0, got {number}"
+                    f"video_format.{name}: expected a finite number above 0, got {number!r}"
                 )
         return cls(
             **{

@@ -259,6 +259,8 @@ class TestForeignInputs:
             (2, (3, 5, 7), r"text: expected \(3, L, 8\), got \(3, 5, 7\)"),
             (2, (2, 5, 8), "text: expected"),
             (2, (3, 0, 8), "text: expected"),
+            (0, (3, 4, 4, 6), r"latents: expected \(B, 4, T, H, W\)"),
+            (2, (3, 8), r"text: expected \(3, L, 8\), got \(3, 8\)"),
             (3, (3, 4), r"text_mask: expected .* \(3, 5\), got \(3, 4\)"),
             (3, (1, 5), "text_mask: expected"),
         ],
@@ -270,6 +272,22 @@ class TestForeignInputs:
         arguments[place] = torch.zeros(shape, dtype=arguments[place].dtype)
         with pytest.raises(InputError, match=message):
             model(*arguments, **call.named)
+
+    @pytest.mark.parametrize(("place", "which"), [(1, "timestep"), (2, "text"), (3, "text_mask")])
+    def test_what_is_no_tensor_raises(self, model: Any, call: Any, place: int, which: str) -> None:
+        arguments = list(call.positional)
+        arguments[place] = arguments[place].tolist()
+        with pytest.raises(InputError, match=f"{which}: expected a tensor, got list; use torch"):
+            model(*arguments, **call.named)
+
+    @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
+    def test_masks_of_numbers_raise(self, model: Any, call: Any, dtype: torch.dtype) -> None:
+        latents, timestep, text, mask = call.positional
+        says = rf"text_mask: expected True and False, got {dtype}; use mask.bool\(\)"
+        with pytest.raises(InputError, match=says):
+            model(latents, timestep, text, mask.to(dtype), **call.named)
+        with pytest.raises(InputError, match=says):
+            model(latents, timestep, None, mask.to(dtype), **call.named)
 
     def test_mask_of_another_length_than_the_null_text_raises(self, model: Any, call: Any) -> None:
         latents, timestep, _, mask = call.positional
@@ -289,6 +307,26 @@ class TestForeignInputs:
         for shape in ((3, 2), (2, 3), (3,)):
             with pytest.raises(InputError, match=r"x_mask: expected .* \(3, 3\), got"):
                 call(model, x_mask=torch.ones(shape, dtype=torch.bool))
+        with pytest.raises(InputError, match=r"x_mask: expected True and False, got torch.int64"):
+            call(model, x_mask=torch.ones(3, 3, dtype=torch.int64))
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"taps": 3},
+            {"taps": (1.0,)},
+            {"taps": "ab"},
+            {"until": 1.5},
+            {"until": "1"},
+            {"early": 1},
+            {"early": (1, 1.5)},
+            {"early": (1, 2, 3)},
+            {"early": ()},
+        ],
+    )
+    def test_ways_that_are_no_whole_numbers_raise(self, model: Any, call: Any, bad: dict) -> None:
+        with pytest.raises(InputError, match=f"{next(iter(bad))}: expected .*, got "):
+            call(model, **bad)
 
     @pytest.mark.parametrize("bad", [{"num_heads": 7}, {"hidden_size": 26}])
     def test_widths_that_cannot_be_shared_raise(self, tiny: Callable, name: str, bad: dict) -> None:

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,8 @@ def test_video_format_holds_one_number_per_sample() -> None:
 
 
 @pytest.mark.parametrize("name", ["num_frames", "height", "width", "fps"])
-@pytest.mark.parametrize("number", [0, -1, math.inf, math.nan])
-def test_numbers_that_describe_no_video_raise(name: str, number: float) -> None:
+@pytest.mark.parametrize("number", [0, -1, math.inf, math.nan, "16", None])
+def test_numbers_that_describe_no_video_raise(name: str, number: Any, as_a_user: None) -> None:
     good = {"num_frames": 16, "height": 144, "width": 256, "fps": 8}
     with pytest.raises(InputError, match=rf"video_format\.{name}: expected .* above 0, got"):
         VideoFormat.of(1, **{**good, name: number})

@@ -26,6 +26,7 @@ ROUTES = {
     "V2C": "jog3r reconstruct",
     "T2V+C": "jog3r generate --cameras",
 }
+WITHOUT_WORDS = "yes: with TextFeatures in Python; prompts of words lack a text encoder"
 # As safetensors writes them.
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
@@ -116,8 +117,11 @@ def _routes(model: "JOG3R") -> dict[str, str]:
     """Say which ways through the model its parts suffice for, and what the others lack."""
     lacks = _lacks(model)
     lacks["T2V+C"] = list(dict.fromkeys([*lacks["T2V"], *lacks["V2C"]]))
+    yes = {name: f"yes: {command}" for name, command in ROUTES.items()}
+    if model.config.text_encoder is None:
+        yes |= {"T2V": WITHOUT_WORDS, "T2V+C": WITHOUT_WORDS}
     return {
-        name: f"no: lacks {', '.join(parts)}" if parts else f"yes: {ROUTES[name]}"
+        name: f"no: lacks {', '.join(parts)}" if parts else yes[name]
         for name, parts in lacks.items()
     }
 
@@ -132,8 +136,10 @@ def _lacks(model: "JOG3R") -> dict[str, list[str]]:
         return {"T2V": missing, "V2C": missing}
     if not isinstance(network, StitchedModel):
         return {"T2V": ["video backbone"], "V2C": []}
+    # The backbone stores what stands for no text, and takes features made elsewhere.
+    needed = [part for part in missing if part != "text encoder"]
     head = [] if network.config.tap is not None else ["pointmap head"]
-    return {"T2V": missing, "V2C": [*missing, *head]}
+    return {"T2V": missing if needed else [], "V2C": [*needed, *head]}
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from jog3r.codecs.text import check_text
+from jog3r.codecs.text import check_batch, check_text
 from jog3r.config import check_positive
 from jog3r.errors import FileError, InputError, MissingPackageError
 
@@ -91,10 +91,11 @@ class PretrainedTextEncoder(nn.Module):
             prompt.
 
         Raises:
-            InputError: A prompt is not text or is too long.
+            InputError: A prompt is not text or is too long, or there is no list of them.
             FileError: The source cannot be reached or does not fit the config.
             MissingPackageError: Its tokenizer needs a package that is not installed.
         """
+        check_batch(prompts)
         rows = [self.token_ids(prompt) for prompt in prompts]
         length, pad = self.config.max_tokens, self.tokenizer.pad_token_id
         ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows], device=self.device)

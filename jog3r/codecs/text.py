@@ -68,8 +68,9 @@ class TextEncoder(nn.Module):
             Features, and a mask that is True at the tokens of each prompt.
 
         Raises:
-            InputError: A prompt is not text or is too long.
+            InputError: A prompt is not text or is too long, or there is no list of them.
         """
+        check_batch(prompts)
         rows = [self.token_ids(prompt) for prompt in prompts]
         length = max(len(row) for row in rows)
         pad = self.tokenizer.token_to_id(PAD)
@@ -136,6 +137,17 @@ class TextEncoder(nn.Module):
     def _encoding(self, prompt: str) -> "Encoding":
         check_text(prompt)
         return self.tokenizer.encode(prompt)
+
+
+def check_batch(prompts: Sequence[str]) -> None:
+    """Check that there are prompts, in something else than one text.
+
+    Raises:
+        InputError: There are none, or it is one text, whose letters are no prompts.
+    """
+    if isinstance(prompts, str) or not len(prompts):
+        got = "one text" if isinstance(prompts, str) else "none"
+        raise InputError(f"prompts: expected a list of them, got {got}; as in ['a red cube']")
 
 
 def check_text(prompt: str) -> None:

@@ -153,11 +153,11 @@ def _model(
     name: str, checkpoint: Checkpoint, part: Converted, module: torch.nn.Module, settings: Settings
 ) -> Model:
     """Check a part against its class, and make it a model with this part alone."""
+    of_model = {key: value for key, value in settings.items() if key in OF_MODEL}
+    of_model["licence"] = _licence(name, settings)
     check_tensors(module, part.tensors, checkpoint.source)
     tensors = _once(part.tensors, shared_names(module), checkpoint.source)
     kind = find_kind(name)
-    of_model = {key: value for key, value in settings.items() if key in OF_MODEL}
-    of_model["licence"] = _licence(name, settings)
     return Model(
         config=dict.fromkeys(PARTS) | part.config | of_model,
         tensors={part.prefix + key: tensor for key, tensor in tensors.items()},

@@ -20,9 +20,11 @@ def check_prompts(model: "JOG3R", prompts: Sequence[Prompt]) -> None:
     """Refuse prompts that the model's text encoder does not understand.
 
     Raises:
-        InputError: A prompt that is too long or without a known word, or any where there is no text
-            encoder.
+        InputError: A prompt that is too long or without a known word, any where there is no text
+            encoder, or a network that takes none.
     """
+    # Both raise; where there is no backbone, asking for a text encoder would help nobody.
+    _ = model.network, model.stitched
     for text in dict.fromkeys(prompt for prompt in prompts if isinstance(prompt, str) and prompt):
         model.text_encoder.check_prompt(text)
 
@@ -41,13 +43,38 @@ def encode_texts(
     without one, it is the null text that the backbone stores.
 
     Raises:
-        InputError: A prompt that is too long, one where there is no text encoder, or features of
-            several widths.
+        InputError: A prompt that is too long, one where there is no text encoder, or features that
+            the backbone does not take.
     """
+    _check_features(model, texts)
     encoder = model.text_encoder if hasattr(model, "text_encoder") else None
     if not encodes_empty(model):
         texts = [null_text(model) if text == "" else text for text in texts]
     return text_batch(texts, encoder, device=model.device)
+
+
+def _check_features(model: "JOG3R", texts: Sequence[Prompt]) -> None:
+    made = [text.features for text in texts if isinstance(text, TextFeatures)]
+    if not made or not hasattr(model, "network"):  # what only encodes needs no backbone
+        return
+    backbone = model.stitched.backbone.config
+    for features in made:
+        if features.shape[1] != backbone.caption_channels:
+            raise InputError(
+                f"prompt: expected features of width {backbone.caption_channels}, which the"
+                f" backbone takes, got {features.shape[1]}; encode it with the checkpoint's text"
+                " encoder"
+            )
+        if not encodes_empty(model):
+            _check_length(len(features), backbone.max_text_tokens)
+
+
+def _check_length(tokens: int, longest: int) -> None:
+    if tokens > longest:
+        raise InputError(
+            f"prompt: expected features of at most {longest} tokens, as the backbone's null text"
+            f" has, got {tokens}; encode it with the checkpoint's text encoder"
+        )
 
 
 def guided_texts(
@@ -56,7 +83,7 @@ def guided_texts(
     """Encode what guidance leads away from, once per prompt, and then the prompts.
 
     Raises:
-        InputError: As `encode_texts`; and features of a prompt that are longer than the null text.
+        InputError: As `encode_texts`; and a prompt that is longer than the null text.
 
     Source: as in Open-Sora's sampling, the null text keeps the mask of the prompt.
     """
@@ -81,10 +108,5 @@ def null_text(model: "JOG3R", mask: Bool[Tensor, " l"] | None = None) -> TextFea
     features = model.stitched.backbone.null_text(1)[0]
     if mask is None:
         return TextFeatures(features, features.new_ones(len(features)).bool())
-    missing = len(features) - len(mask)
-    if missing < 0:
-        raise InputError(
-            f"prompt: expected features of at most {len(features)} tokens, as the backbone's null"
-            f" text has, got {len(mask)}; encode it with the checkpoint's text encoder"
-        )
-    return TextFeatures(features, F.pad(mask, (0, missing)))
+    _check_length(len(mask), len(features))
+    return TextFeatures(features, F.pad(mask, (0, len(features) - len(mask))))

@@ -68,6 +68,25 @@ def test_parts_are_joined(
     assert "V2C            no: lacks pointmap head" in told
 
 
+def test_a_model_without_words(
+    parity: Parity, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vae, out = tmp_path / "vae", tmp_path / "out"
+    codec, backbone = (parity(name) / "weights.safetensors" for name in ("opensora_vae", "stdit3"))
+    groups = ["--set", "spatial.norm_groups=4", "temporal.groups=4"]
+    assert main(["convert", "opensora-1.2-vae", str(codec), str(vae), *groups]) == 0
+    size = ["--set", "image_size=[32,32]", "num_frames=17"]
+    words = ["convert", "opensora-1.2", str(backbone), str(out), *size]
+    assert main([*words, "--with", str(vae)]) == 0
+    assert main(["info", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "T2V            yes: with TextFeatures in Python; prompts of words lack a text" in told
+    assert "V2C            no: lacks pointmap head" in told
+    assert main([*words, "--overwrite"]) == 0
+    assert main(["info", str(out)]) == 0
+    assert "T2V            no: lacks autoencoder, text encoder" in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_told(
     dust3r: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,13 @@ class TestWrongPrompts:
         with pytest.raises(InputError, match=message):
             encoder_of(folders[name]).check_prompt(prompt)
 
+    @pytest.mark.parametrize(("prompts", "got"), [([], "none"), ("a red sphere", "one text")])
+    def test_no_list_of_them(
+        self, folders: dict[str, Path], prompts: Any, got: str, as_a_user: None
+    ) -> None:
+        with pytest.raises(InputError, match=f"prompts: expected a list of them, got {got}"):
+            encoder_of(folders["t5"])(prompts)
+
     @pytest.mark.parametrize("name", ["t5", "clip"])
     def test_nothing_understood(self, folders: dict[str, Path], name: str) -> None:
         encoder = encoder_of(folders[name])

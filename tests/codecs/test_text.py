@@ -75,6 +75,12 @@ def test_special_tokens_cannot_be_written(encoder: TextEncoder) -> None:
     assert not special & set(encoder.token_ids("a </s>")[:-1])
 
 
+@pytest.mark.parametrize(("prompts", "got"), [([], "none"), ("a red sphere", "one text")])
+def test_no_list_of_prompts(encoder: TextEncoder, prompts: Any, got: str, as_a_user: None) -> None:
+    with pytest.raises(InputError, match=f"prompts: expected a list of them, got {got}"):
+        encoder(prompts)
+
+
 def test_something_else_than_text(encoder: TextEncoder, as_a_user: None) -> None:
     wrong: Any = 7
     with pytest.raises(InputError, match="prompt: expected a string, got int"):

@@ -114,15 +114,26 @@ class TestTexts:
         assert torch.equal(features[:2], null.expand(2, -1, -1))
         assert mask.sum(dim=1).tolist() == [4, 3, 4, 3]
 
-    def test_features_longer_than_the_null_text(self, opensora_10: JOG3R) -> None:
+    @pytest.mark.parametrize("scale", [1.0, 7.0])
+    def test_features_longer_than_the_null_text(self, opensora_10: JOG3R, scale: float) -> None:
         long = TextFeatures(torch.zeros(7, 8), torch.ones(7, dtype=torch.bool))
         with pytest.raises(InputError, match="prompt: expected features of at most 6 tokens"):
-            opensora_10.generate(long, progress=False)
+            opensora_10.generate(long, guidance_scale=scale, progress=False)
 
-    def test_features_of_another_width(self, opensora_10: JOG3R) -> None:
+    @pytest.mark.parametrize("scale", [1.0, 7.0])
+    def test_features_of_another_width(self, opensora_10: JOG3R, scale: float) -> None:
         wide = TextFeatures(torch.zeros(3, 9), torch.ones(3, dtype=torch.bool))
-        with pytest.raises(InputError, match="prompt: expected features of one width"):
-            opensora_10.generate(wide, progress=False)
+        with pytest.raises(InputError, match="of width 8, which the backbone takes, got 9"):
+            opensora_10.generate(wide, guidance_scale=scale, progress=False)
+
+    def test_a_model_that_only_encodes_takes_features(
+        self, opensora_10: JOG3R, prompt: TextFeatures
+    ) -> None:
+        config = dataclasses.replace(opensora_10.config, network=None)
+        features, _ = encode_texts(JOG3R(config), [prompt])
+        assert torch.equal(features[0], prompt.features)
+        with pytest.raises(MissingPartError, match="network: expected a model with this part"):
+            JOG3R(config).generate("a red cube", progress=False)
 
     def test_words_without_a_text_encoder(self, opensora_10: JOG3R) -> None:
         with pytest.raises(MissingPartError, match="text_encoder: expected a model with this part"):
@@ -403,7 +414,8 @@ class TestDUSt3R:
         torch.testing.assert_close(rough.points_j, exact.points_j, atol=0.1, rtol=0.1)
 
     def test_it_does_not_generate(self, model: JOG3R) -> None:
-        with pytest.raises(InputError, match="expected"):
-            model.generate("a red cube", progress=False)
+        for cameras in (False, True):
+            with pytest.raises(InputError, match="network: expected a video backbone, got DUSt3R"):
+                model.generate("a red cube", cameras=cameras, progress=False)
         with pytest.raises(InputError, match="network: expected a video backbone, got DUSt3R"):
             _ = model.stitched

@@ -24,6 +24,15 @@ PER_FRAME = {"latents": 1, "depth": 0, "K": 0, "world_from_camera": 0}
 """Tensors with one slice per frame, and the dimension of it."""
 TEXT = ("text", "text_mask")
 CAPTION = "caption"
+# The features of T5 leave the range of float16.
+STORED = {
+    "latents": torch.float16,
+    "depth": torch.float16,
+    "text": torch.bfloat16,
+    "text_mask": torch.bool,
+    "K": torch.float32,
+    "world_from_camera": torch.float32,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +49,8 @@ class PrecomputedClip:
         caption: The text itself, for people.
 
     Raises:
-        InputError: Shapes that do not belong together, NaN, no camera, no intrinsics.
+        InputError: Shapes that do not belong together, NaN, no token, negative depth, no camera,
+            no intrinsics.
     """
 
     latents: Float[Tensor, "c t h w"]
@@ -63,8 +73,17 @@ class PrecomputedClip:
                 f"text_mask: expected ({len(self.text)},) booleans, got"
                 f" {tuple(self.text_mask.shape)} {self.text_mask.dtype}"
             )
+        if not self.text_mask.any():
+            raise InputError(
+                "text_mask: expected a True among them, got none; the empty prompt has an end token"
+            )
         for name in ("latents", "text", "depth"):
             check_finite(name, getattr(self, name))
+        if bool((self.depth < 0).any()):
+            raise InputError(
+                f"depth: expected at least 0, got {float(self.depth.min()):g}; set it to 0 where"
+                " nothing is known"
+            )
         check_transforms(self.world_from_camera, name="world_from_camera")
         check_intrinsics(self.K, (self.depth.shape[1], self.depth.shape[2]))
 
@@ -75,15 +94,12 @@ class PrecomputedClip:
         """Write latents, text and depth in half precision, cameras in full.
 
         Raises:
+            InputError: Numbers that half precision does not hold; nothing is written.
             SaveError: The file cannot be written; nothing partial is left.
         """
         from safetensors.torch import save
 
-        full = ("K", "world_from_camera")
-        tensors = {
-            name: getattr(self, name).float() if name in full else _half(name, getattr(self, name))
-            for name in (*PER_FRAME, *TEXT)
-        }
+        tensors = {name: _stored(name, getattr(self, name)) for name in STORED}
         content = save(
             {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
             metadata={CAPTION: self.caption},
@@ -164,8 +180,12 @@ def _opened(file: Path) -> Iterator[None]:
         ) from error
 
 
-def _half(name: str, tensor: Tensor) -> Tensor:
-    if name == "text_mask":
-        return tensor
-    # The features of T5 leave the range of float16.
-    return tensor.to(torch.bfloat16 if name == "text" else torch.float16)
+def _stored(name: str, tensor: Tensor) -> Tensor:
+    """Give a tensor in the precision it is written in."""
+    stored = tensor.to(STORED[name])
+    if not bool(stored.isfinite().all()):
+        raise InputError(
+            f"{name}: expected numbers that {stored.dtype} holds, up to"
+            f" {torch.finfo(stored.dtype).max:g}, got {float(tensor.abs().max()):g}; scale them"
+        )
+    return stored

@@ -25,11 +25,13 @@ def collate(clips: Sequence[PrecomputedClip]) -> dict[str, Any]:
     Raises:
         InputError: Clips of different sizes.
     """
-    sizes = {(tuple(clip.latents.shape), tuple(clip.depth.shape)) for clip in clips}
+    sizes = {
+        (tuple(clip.latents.shape), tuple(clip.depth.shape), clip.text.shape[1]) for clip in clips
+    }
     if len(sizes) != 1:
         raise InputError(
-            f"clips: expected one size of latents and depth in a batch, got {sorted(sizes)};"
-            " encode them alike or keep them in folders of their own"
+            f"clips: expected one size of latents and depth and one width of text in a batch,"
+            f" got {sorted(sizes)}; encode them alike or keep them in folders of their own"
         )
     names = ("latents", "depth", "K", "world_from_camera")
     return {

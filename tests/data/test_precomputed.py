@@ -70,6 +70,8 @@ def test_frames_that_it_does_not_have(file: Path, frames: list[int]) -> None:
         ({"depth": torch.full((FRAMES, 16, 24), float("nan"))}, "depth: expected finite"),
         ({"text_mask": torch.ones(5, dtype=torch.bool)}, r"text_mask: expected \(6,\) booleans"),
         ({"text_mask": torch.ones(6)}, "text_mask: expected"),
+        ({"text_mask": torch.zeros(6).bool()}, "text_mask: expected a True among them"),
+        ({"depth": torch.full((FRAMES, 16, 24), -1.0)}, "depth: expected at least 0, got -1"),
         ({"world_from_camera": torch.zeros(FRAMES, 4, 4)}, "world_from_camera: expected"),
         ({"K": torch.zeros(FRAMES, 3, 3)}, "K: expected"),
     ],
@@ -79,6 +81,18 @@ def test_parts_that_do_not_belong_together(
 ) -> None:
     with pytest.raises(InputError, match=message):
         dataclasses.replace(clip, **changed)
+
+
+@pytest.mark.parametrize("name", ["latents", "depth"])
+def test_numbers_that_half_precision_does_not_hold(
+    clip: PrecomputedClip, tmp_path: Path, name: str
+) -> None:
+    large = dataclasses.replace(clip, **{name: torch.full_like(getattr(clip, name), 7e4)})
+    with pytest.raises(InputError, match=f"{name}: expected numbers that torch.float16 holds, up"):
+        large.save(tmp_path / "clip.safetensors")
+    assert not list(tmp_path.iterdir())
+    text = torch.full_like(clip.text, 7e4)
+    dataclasses.replace(clip, text=text).save(tmp_path / "clip.safetensors")
 
 
 def truncated(file: Path) -> None:

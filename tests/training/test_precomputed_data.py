@@ -108,11 +108,13 @@ class TestWrongData:
         with pytest.raises(FileError, match=r"expected at least 10 frames for clips of 10, got 9"):
             stream(folder, frames=10).batch(0)
 
-    def test_clips_of_two_sizes(self, folder: Path) -> None:
+    @pytest.mark.parametrize(
+        "wide", [{"latents": torch.zeros(2, LENGTH, 2, 4)}, {"text": torch.zeros(3, 5)}]
+    )
+    def test_clips_of_two_sizes(self, folder: Path, wide: dict[str, torch.Tensor]) -> None:
         save_clip(folder / "x.safetensors", 7)
         clip = PrecomputedClip.load(folder / "x.safetensors")
-        wide = {**vars(clip), "latents": torch.zeros(2, LENGTH, 2, 4)}
-        PrecomputedClip(**wide).save(folder / "x.safetensors")
+        PrecomputedClip(**{**vars(clip), **wide}).save(folder / "x.safetensors")
         with pytest.raises(InputError, match="clips: expected one size of latents and depth"):
             stream(folder, batch_size=6).batch(0)
 

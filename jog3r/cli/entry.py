@@ -80,7 +80,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, Jog3rError):
         return _say(f"error: {error}", USAGE if isinstance(error, InputError) else FAILURE)
     if isinstance(error, OSError) and error.filename is not None:
-        return _say(f"error: {error.filename}: {error.strerror}", FAILURE)
+        told = f"expected a path that can be used, got {error.strerror}; check it"
+        return _say(f"error: {error.filename}: {told} and its permissions", FAILURE)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         _drop_output()  # what we print goes into a file, on a disk that is full
         return _say(f"error: standard output: {error.strerror}", FAILURE)

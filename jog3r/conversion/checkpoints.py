@@ -55,14 +55,14 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
     """
     try:
         file = _chosen(Path(source))
+        content, options = _content(file)
+        found, taken_off = unwrapped(content, file)
+        hints = _config_beside(file) or options
     except OSError as error:
         raise FileError(
             f"{source}: expected a checkpoint, got a place that cannot be read ({error.strerror});"
             " check the path and its permissions"
         ) from error
-    content, options = _content(file)
-    found, taken_off = unwrapped(content, file)
-    hints = _config_beside(file) or options
     return Checkpoint(source=file, tensors=found, hints=hints, taken_off=taken_off)
 
 

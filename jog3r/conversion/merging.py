@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -139,13 +140,17 @@ def text_encoder_source(source: str) -> str:
         'DeepFloyd/t5-v1_1-xxl'
     """
     path = Path(source)
-    if source and (path / CONFIG_FILE).is_file():
-        return str(path.resolve())
-    if path.exists() or not is_hub_id(source):
+    try:
+        if source and (path / CONFIG_FILE).is_file():
+            return str(path.resolve())
         got = "a folder without it" if path.is_dir() else "a file" if path.exists() else "neither"
+    except OSError as error:
+        got = f"which cannot be read ({error.strerror})"
+    if got != "neither" or not is_hub_id(source):
         raise InputError(
             f"text_encoder (--text-encoder): expected a folder with {CONFIG_FILE} or a hub id"
-            f" 'owner/name', got {source!r}, {got if source else 'nothing'}; check the path"
+            f" 'owner/name', got {reprlib.repr(source)}, {got if source else 'nothing'}; check the"
+            " path"
         )
     return source
 

@@ -127,7 +127,11 @@ def test_wrong_usage_is_one_line(
         (SaveError("out: disk full"), 1, "error: out: disk full"),
         (MissingPackageError("av: not installed"), 1, "error: av: not"),
         (Jog3rError("broken"), 1, "error: broken"),
-        (FileNotFoundError(2, "No such file or directory", "a.yaml"), 1, "error: a.yaml: No such"),
+        (
+            PermissionError(13, "Permission denied", "a.yaml"),
+            1,
+            "error: a.yaml: expected a path that can be used, got Permission denied; check it and",
+        ),
         (KeyError("depth"), 1, "error: unexpected KeyError: 'depth'; set JOG3R_DEBUG=1"),
         (OSError("odd"), 1, "error: unexpected OSError: odd; set JOG3R_DEBUG=1"),
         (KeyboardInterrupt(), 130, "stopped"),

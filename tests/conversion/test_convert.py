@@ -1,6 +1,8 @@
 """From checkpoint to model folder: every kind, strictly, whole or not at all."""
 
 import json
+import re
+import reprlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -507,7 +509,9 @@ class TestJoining:
         says = r"text_encoder .*: expected a model with a backbone"
         fails(vae_file, says, InputError, text_encoder="x/t5", settings=GROUPS)
 
-    @pytest.mark.parametrize("source", ["/nope", "", "a/b/c", "../x", "a b", "file", "folder"])
+    @pytest.mark.parametrize(
+        "source", ["/nope", "", "a/b/c", "../x", "a b", "file", "folder", "\0", "x" * 300]
+    )
     def test_a_text_encoder_that_is_neither_folder_nor_hub_id(
         self, stdit: Path, source: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -516,7 +520,7 @@ class TestJoining:
         Path("folder").mkdir()
         Path("config.json").write_text('{"model_type": "t5"}')
         says = r"text_encoder .*: expected a folder with config.json or a hub id 'owner/name', got "
-        fails(stdit, f"{says}'{source}'", InputError, text_encoder=source)
+        fails(stdit, says + re.escape(reprlib.repr(source)), InputError, text_encoder=source)
 
     @pytest.mark.parametrize(("kind", "family"), [("clip_text_model", "clip"), ("t5", "t5")])
     def test_a_text_encoder_of_a_folder(self, stdit: Path, kind: str, family: str) -> None:

@@ -134,15 +134,15 @@ class STDiT(nn.Module):
         Raises:
             InputError: sizes that do not fit, a block that does not exist, or an x_mask.
         """
-        config, B = self.config, latents.shape[0]
-        null_length = config.max_text_tokens
+        config, null_length = self.config, self.config.max_text_tokens
         check_inputs(config, latents, timestep, text, text_mask, null_length=null_length)
+        B = latents.shape[0]
         check_way_out(config.depth, B, taps, until, early)
         self._check_whole_patches(latents)
         if x_mask is not None:
             raise InputError(
-                f"x_mask: expected None, got {tuple(x_mask.shape)}; stdit has no clean frames among"
-                " noised ones, use stdit2 or stdit3"
+                "x_mask: expected None, got a mask; stdit has no clean frames among noised ones,"
+                " use stdit2 or stdit3"
             )
         grid = token_grid(tuple(latents.shape[2:]), config.patch_size)
         dtype = self.x_embedder.proj.weight.dtype

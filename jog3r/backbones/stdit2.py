@@ -142,9 +142,9 @@ class STDiT2(nn.Module):
         Raises:
             InputError: sizes that do not fit, no video_format, or a block that does not exist.
         """
-        config, B = self.config, latents.shape[0]
-        null_length = config.max_text_tokens
+        config, null_length = self.config, self.config.max_text_tokens
         check_inputs(config, latents, timestep, text, text_mask, null_length=null_length)
+        B = latents.shape[0]
         check_way_out(config.depth, B, taps, until, early)
         check_x_mask(x_mask, latents)
         video_format = check_video_format(video_format, B)

@@ -204,9 +204,21 @@ def frame_autoencoder(*, half: bool = False) -> Callable[[], Any]:
     return run
 
 
+def convolution() -> Callable[[], Any]:
+    """One plain layer in the order that suits a CPU: 3x3, 256 channels, 56x56 px, 4 pictures."""
+    import torch
+    import torch.nn.functional as F
+
+    picture, weight = torch.randn(4, 256, 56, 56), torch.randn(256, 256, 3, 3)
+    last: Any = {"memory_format": torch.channels_last}
+    picture, weight = picture.contiguous(**last), weight.contiguous(**last)
+    return lambda: F.conv2d(picture, weight, padding=1)
+
+
 part = functools.partial
 unshared = part(decoder, shared=False)
 CASES: dict[str, Case] = {
+    "a convolution": Case(convolution),
     "STDiT3 forward, batch 1": Case(part(stdit3, 1), 1.12),
     "STDiT3 forward, batch 2": Case(stdit3, 2.17),
     "STDiT3 forward, batch 2, x_mask": Case(part(stdit3, masked=True), 2.21),

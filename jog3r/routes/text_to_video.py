@@ -79,7 +79,9 @@ def sample_latents(
         batch = torch.cat([latents, latents]) if guided else latents
         times = torch.full((len(batch),), timestep, device=model.device)
         if tapped and index == len(sampler.timesteps) - 1:
-            prediction, tokens = _tapped(model, batch, times, condition, count=count)
+            prediction, tokens = _tapped(
+                model, batch, times, condition, count=count, frames=options.frames
+            )
         else:
             prediction = model.stitched(
                 batch, times, *condition.text, video_format=condition.video_format
@@ -119,21 +121,27 @@ def _condition(model: "JOG3R", prompts: Sequence[Prompt], options: SamplingOptio
 
 
 def _tapped(
-    model: "JOG3R", batch: Tensor, times: Tensor, condition: _Condition, *, count: int
+    model: "JOG3R",
+    batch: Tensor,
+    times: Tensor,
+    condition: _Condition,
+    *,
+    count: int,
+    frames: int,
 ) -> tuple[Tensor, Tensor]:
     """Run the last step, and take the tokens of its first `count` samples with the empty prompt.
 
     By default guidance's own first half is that. Otherwise these samples come into the batch once
     more, and leave it at the tap.
     """
-    network, told = model.stitched, condition.video_format
+    network = model.stitched
     if condition.empty:
-        out = network(batch, times, *condition.text, video_format=told)
+        out = network(batch, times, *condition.text, video_format=condition.video_format)
         return out.prediction, out.taps[network.tap][:count]
     rows = [TextFeatures(*row) for row in zip(*condition.text, strict=True)]
     text = encode_texts(model, [*rows, *[""] * count])
     both, times = torch.cat([batch, batch[:count]]), torch.cat([times, times[:count]])
-    told = video_format(model, len(both), int(told.num_frames[0]))
+    told = video_format(model, len(both), frames)
     return network.joint(both, times, *text, reconstructed=count, video_format=told)
 
 

@@ -122,7 +122,7 @@ class TestDamaged:
     """Each fails with one error that names the file, and leaves nothing."""
 
     def damage(self, file: Path, **changes: Tensor | None) -> None:
-        state = {**torch.load(file), **changes}
+        state = {**torch.load(file, weights_only=True), **changes}
         torch.save({name: tensor for name, tensor in state.items() if tensor is not None}, file)
 
     def test_missing_tensors(self, stdit: Path) -> None:
@@ -165,15 +165,21 @@ class TestDamaged:
 
     @pytest.mark.parametrize("name", ["pos_embed", "pos_embed_temporal", "x_embedder.proj.weight"])
     def test_empty_tensors(self, stdit: Path, name: str) -> None:
-        self.damage(stdit, **{name: torch.load(stdit)[name][:0]})
+        self.damage(stdit, **{name: torch.load(stdit, weights_only=True)[name][:0]})
         fails(stdit, rf"expected a tensor {name} with . axes, got shape \(0, .*download it again")
 
     def test_a_position_table_of_several(self, stdit: Path) -> None:
-        self.damage(stdit, pos_embed=torch.load(stdit)["pos_embed"].expand(2, -1, -1))
+        self.damage(
+            stdit, pos_embed=torch.load(stdit, weights_only=True)["pos_embed"].expand(2, -1, -1)
+        )
         fails(stdit, r"expected pos_embed of shape \(1, 12, 48\), got \(2, 12, 48\)")
 
     def test_a_missing_block(self, stdit: Path) -> None:
-        state = {k: v for k, v in torch.load(stdit).items() if not k.startswith("blocks.0.mlp")}
+        state = {
+            k: v
+            for k, v in torch.load(stdit, weights_only=True).items()
+            if not k.startswith("blocks.0.mlp")
+        }
         torch.save(state, stdit)
         fails(stdit, "expected a tensor blocks.0.mlp.fc1.weight with 2 axes, got none")
 
@@ -235,7 +241,9 @@ class TestKinds:
     def test_two_kinds_in_one_file(
         self, stdit: Path, vae: dict[str, Tensor], tmp_path: Path
     ) -> None:
-        both = torch.load(stdit) | {f"vae.{name}": tensor for name, tensor in vae.items()}
+        both = torch.load(stdit, weights_only=True) | {
+            f"vae.{name}": tensor for name, tensor in vae.items()
+        }
         torch.save(both, stdit)
         fails(stdit, "got tensors of opensora-1.0 and sd-vae; give another file or kind")
         done = convert("sd-vae", stdit, tmp_path / "vae-out", settings=GROUPS)
@@ -354,7 +362,7 @@ class TestFolder:
         assert ("rounded to" in text) == (dtype is not None)
 
     def test_a_dtype_that_is_too_narrow(self, stdit: Path) -> None:
-        state = torch.load(stdit)
+        state = torch.load(stdit, weights_only=True)
         state["final_layer.linear.bias"][0] = 1e5
         torch.save(state, stdit)
         says = "expected finite numbers in torch.float16, .* network.backbone.final_layer"

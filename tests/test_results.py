@@ -196,7 +196,15 @@ def test_point_cloud_saves_as_ply_or_glb_only(tmp_path: Path) -> None:
         ({"depth": torch.full((T, H, W), math.inf)}, "set pixels without value to 0"),
         ({"depth": -torch.ones(T, H, W)}, "depth: expected at least 0, got -1"),
         ({"confidence": torch.zeros(T, H, W)}, "confidence: expected at least 1, got 0"),
+        ({"depth": torch.full((T, H, W), math.nan)}, "expected finite values, got 576 NaN"),
         ({"scale": "feet"}, "scale: expected one of"),
+        ({"mask": torch.ones(T, H, W)}, "mask: expected torch.bool"),
+        ({"mask": torch.ones(H, W, dtype=torch.bool)}, r"mask: expected \(3, 12, 16\)"),
+        ({"flags": "no-parallax: the camera only turns"}, "flags: expected a tuple of texts"),
+        ({"flags": ["no-parallax: the camera only turns"]}, "flags: expected a tuple of texts"),
+        ({"flags": ("no-parallax",)}, "flags: expected a tuple of texts 'code: sentence', got"),
+        ({"flags": ("No parallax: it only turns",)}, "flags: expected a tuple of texts"),
+        ({"flags": (5,)}, "flags: expected a tuple of texts"),
         ({"video": Video(torch.zeros(2, H, W, 3, dtype=torch.uint8), 8)}, "cameras: expected"),
         ({"video": Video(torch.zeros(T, W, H, 3, dtype=torch.uint8), 8)}, "cameras: expected"),
     ],
@@ -264,6 +272,17 @@ def test_a_mask_does_not_shift_the_percentile_inside_it(fraction: float, seed: i
     assert len(left) == 0 or scene.confidence[kept].min() >= left.max()
 
 
+def test_the_own_mask_keeps_pixels_out_of_cloud_and_percentile() -> None:
+    mask = torch.rand(T, H, W, generator=torch.Generator().manual_seed(3)) < 0.4
+    other = torch.rand(T, H, W, generator=torch.Generator().manual_seed(4)) < 0.4
+    own = reconstruction(mask=mask)
+    assert torch.equal(own.point_mask(), reconstruction().point_mask(mask=mask))
+    both = reconstruction().point_mask(mask=mask & other)
+    assert torch.equal(own.point_mask(mask=other), both)
+    assert own.points == reconstruction().select_points(mask=mask) != reconstruction().points
+    assert len(reconstruction(mask=torch.zeros(T, H, W, dtype=torch.bool)).points) == 0
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_selection_refuses() -> None:
     with pytest.raises(InputError, match=r"drop_fraction: expected a share in \[0, 1\), got 20"):
@@ -303,6 +322,10 @@ def test_results_are_equal_when_all_their_numbers_are() -> None:
     assert Generation(parts()["video"], "a", 0) == Generation(parts()["video"], "a", 0)
     assert Generation(parts()["video"], "a", 0) != Generation(parts()["video"], "b", 0)
     assert reconstruction() != reconstruction(scale="metric")
+    mask = torch.ones(T, H, W, dtype=torch.bool)
+    assert reconstruction(mask=mask) != reconstruction()
+    assert reconstruction(mask=mask) == reconstruction(mask=mask.clone())
+    assert reconstruction(flags=("a: b",)) != reconstruction()
     depth = parts()["depth"]
     depth[-1, -1, -1] = torch.nextafter(depth[-1, -1, -1], torch.tensor(9.0))
     assert reconstruction() != reconstruction(depth=depth)

@@ -3,13 +3,14 @@
 ==================  =============================================================================
 file                content
 ==================  =============================================================================
-meta.json           kind, scale, prompt, seed, frame rate, versions, conventions
+meta.json           kind, scale, flags, prompt, seed, frame rate, versions, conventions
 frames/0000.png     the frames without loss; read back bit for bit
 video.mp4           the same to look at (H.264, lossy)
 cameras.json        world_from_camera and K of every file in frames/; read back bit for bit
 cameras.txt         the same as RealEstate10K
 cameras_tum.txt     the path as TUM trajectory (no K)
-depth.npz           depth and confidence, float32 (T, H, W); read back bit for bit
+depth.npz           depth and confidence, float32 (T, H, W), and mask, bool, if there is one; read
+                    back bit for bit
 points.ply          the point cloud with colour and confidence
 scene.glb           the point cloud with camera frusta, y up
 overview.png        a picture of it all
@@ -115,9 +116,10 @@ def read_reconstruction(folder: str | Path) -> Reconstruction:
         )
     content = read_cameras_json(folder / "cameras.json")
     video = _read_video(folder, meta, content.files)
-    depth, confidence = _read_depth(folder / "depth.npz")
+    depth, confidence, mask = _read_depth(folder / "depth.npz")
+    scale, flags = meta["scale"], _read_flags(folder, meta)
     try:
-        return Reconstruction(video, content.cameras, depth, confidence, meta["scale"])
+        return Reconstruction(video, content.cameras, depth, confidence, scale, mask, flags)
     except InputError as error:
         raise FileError(f"{folder}: expected parts that fit each other, got {error}") from error
 
@@ -240,11 +242,9 @@ def _write_scene(folder: Path, reconstruction: Reconstruction, *, title: str) ->
     write_realestate10k(folder / "cameras.txt", cameras, fps=fps)
     write_tum(folder / "cameras_tum.txt", cameras, fps=fps)
     with atomic_file(folder / "depth.npz") as file:
-        np.savez_compressed(
-            file,
-            depth=reconstruction.depth.numpy(),
-            confidence=reconstruction.confidence.numpy(),
-        )
+        named = {name: getattr(reconstruction, name) for name in ("depth", "confidence", "mask")}
+        arrays = {name: maps.numpy() for name, maps in named.items() if maps is not None}
+        np.savez_compressed(file, **arrays)
     cloud = reconstruction.points
     write_ply(folder / "points.ply", cloud, comments=[f"unit of length: {scale}"])
     write_glb(folder / "scene.glb", cloud, cameras, scale=scale)
@@ -252,7 +252,8 @@ def _write_scene(folder: Path, reconstruction: Reconstruction, *, title: str) ->
 
 
 def _scene_meta(reconstruction: Reconstruction) -> dict[str, Any]:
-    return {"fps": reconstruction.video.fps, "scale": reconstruction.scale}
+    flags = list(reconstruction.flags)
+    return {"fps": reconstruction.video.fps, "scale": reconstruction.scale, "flags": flags}
 
 
 def _write_meta(folder: Path, entries: dict[str, Any]) -> None:
@@ -309,10 +310,18 @@ def _read_frame(folder: Path, name: str | None) -> np.ndarray:
         raise FileError(f"{folder / name}: expected a PNG image, got '{error}'") from error
 
 
-def _read_depth(path: Path) -> tuple[Tensor, Tensor]:
+def _read_flags(folder: Path, meta: dict[str, Any]) -> tuple[str, ...]:
+    flags = meta.get("flags", [])  # folders of jog3r 0.1 have none
+    if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+        raise FileError(f"{folder / 'meta.json'}: expected flags as texts, got {flags!r}")
+    return tuple(flags)
+
+
+def _read_depth(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             depth, confidence = (torch.from_numpy(archive[n]) for n in ("depth", "confidence"))
+            mask = torch.from_numpy(archive["mask"]) if "mask" in archive else None
     except FileNotFoundError:
         raise FileError(f"{path}: expected depth maps, got no file of this name") from None
     except (
@@ -327,4 +336,4 @@ def _read_depth(path: Path) -> tuple[Tensor, Tensor]:
         raise FileError(
             f"{path}: expected arrays 'depth' and 'confidence', got '{error}'; is it truncated?"
         ) from error
-    return depth, confidence
+    return depth, confidence, mask

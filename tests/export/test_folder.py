@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,36 @@ def test_everything_comes_back_bit_for_bit(written: Path, reconstruction: Recons
     loaded = Generation.load(written)
     assert loaded == Generation(reconstruction.video, PROMPT, 5, reconstruction)
     assert Reconstruction.load(written) == reconstruction
+
+
+def test_mask_and_flags_come_back(reconstruction: Reconstruction, tmp_path: Path) -> None:
+    flags = ("no-parallax: the camera only turns; positions mean nothing", "other: 100 % sure")
+    scene = replace(reconstruction, mask=reconstruction.depth > 2, flags=flags)
+    assert Reconstruction.load(scene.save(tmp_path / "scene")) == scene
+    meta = json.loads((tmp_path / "scene" / "meta.json").read_text())
+    assert meta["flags"] == list(flags)
+
+
+def test_a_folder_without_mask_and_flags_loads(copy: Path, reconstruction: Reconstruction) -> None:
+    meta = json.loads((copy / "meta.json").read_text())
+    assert meta.pop("flags") == []
+    (copy / "meta.json").write_text(json.dumps(meta))
+    assert Reconstruction.load(copy) == reconstruction
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (5, "meta.json: expected flags as texts, got 5"),
+        ([5], r"meta.json: expected flags as texts, got \[5\]"),
+        (["no code"], "expected parts that fit each other, got flags: expected"),
+    ],
+)
+def test_foreign_flags_are_a_file_error(copy: Path, flags: object, message: str) -> None:
+    meta = json.loads((copy / "meta.json").read_text())
+    (copy / "meta.json").write_text(json.dumps(meta | {"flags": flags}))
+    with pytest.raises(FileError, match=message):
+        Reconstruction.load(copy)
 
 
 def test_what_is_in_the_folder(written: Path, reconstruction: Reconstruction) -> None:

@@ -71,11 +71,12 @@ def alignment(args: argparse.Namespace) -> Callable[[], Any]:
 
     from jog3r.alignment import align
     from jog3r.data.fit import resize_and_crop
-    from jog3r.routes.video_to_cameras import pair_pointmaps, video_tokens
+    from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
 
     model = load_model(args)
     frames, _, _ = resize_and_crop(real_frames(), None, model.config.image_size)
-    pairs = pair_pointmaps(model, video_tokens(model, frames[None], [0])[0])
+    tokens = video_tokens(model, frames[None], [0])[0]
+    pairs = token_pointmaps(model, tokens, star(len(tokens)))
     torch.set_num_threads(1)
     return lambda: align(pairs)
 

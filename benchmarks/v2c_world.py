@@ -119,12 +119,12 @@ def run_batch(
     model: Any, batch: Sequence[WorldClip], seeds: list[int], tallies: dict[str, Tally]
 ) -> None:
     """Reconstruct clips in one pass through the backbone, and align them in every way."""
-    from jog3r.routes.video_to_cameras import pair_pointmaps, video_tokens
+    from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
 
     begin = time.perf_counter()
     video = torch.stack([held_out.as_video(clip) for clip in batch])
     tokens = video_tokens(model, video, seeds)
-    pairs = [pair_pointmaps(model, sample) for sample in tokens]
+    pairs = [token_pointmaps(model, sample, star(len(sample))) for sample in tokens]
     network = time.perf_counter() - begin
     for name, method in VARIANTS.items():
         tally = tallies.setdefault(name, Tally())

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -175,13 +174,13 @@ class StitchedModel(nn.Module):
         return out.prediction, out.taps[tap][-reconstructed:]
 
     def pointmaps(
-        self, tokens: Float[Tensor, "b t s d"], partners: Int[Tensor, "b p"], grid: tuple[int, int]
+        self, tokens: Float[Tensor, "b t s d"], pairs: Int[Tensor, "b p 2"], grid: tuple[int, int]
     ) -> PairPrediction:
-        """Decode the pairs (0, f).
+        """Decode pairs (i, j) of frames; both pointmaps of a pair are in the camera of i.
 
         Args:
             tokens: Tokens at the tap, row by row within each frame.
-            partners: The second frames f of each sample's pairs.
+            pairs: The frames of each sample's pairs; the paper's are (0, f).
             grid: Token rows and columns of a frame.
 
         Raises:
@@ -195,10 +194,12 @@ class StitchedModel(nn.Module):
                 " grid"
             )
         tokens = self.tap_norm(tokens)
-        P = partners.shape[1]
-        first = repeat(tokens[:, 0], "b s d -> (b p) s d", p=P)
-        second = torch.gather(tokens, 1, partners[:, :, None, None].expand(-1, -1, S, D))
-        decoded_1, decoded_2 = self.decoder(first, rearrange(second, "b p s d -> (b p) s d"), grid)
+        P = pairs.shape[1]
+        views = [
+            torch.gather(tokens, 1, view[:, :, None, None].expand(-1, -1, S, D)).flatten(0, 1)
+            for view in pairs.unbind(dim=-1)
+        ]
+        decoded_1, decoded_2 = self.decoder(*views, grid)
         points_1, confidence_1 = self.head_1(decoded_1, grid)
         points_2, confidence_2 = self.head_2(decoded_2, grid)
         maps = (points_1, points_2, confidence_1, confidence_2)

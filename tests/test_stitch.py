@@ -18,6 +18,12 @@ def inputs(tiny_model: Any, generator: torch.Generator) -> tuple[torch.Tensor, .
     return latents, torch.tensor([500.0, 20.0, 3.0]), text, mask
 
 
+def star(partners: list[list[int]]) -> torch.Tensor:
+    """The pairs (0, f) of each sample."""
+    second = torch.tensor(partners)
+    return torch.stack([torch.zeros_like(second), second], dim=-1)
+
+
 def test_one_joint_pass_is_two_passes(tiny_model: Any, inputs: tuple[torch.Tensor, ...]) -> None:
     network: StitchedModel = tiny_model.network
     prediction, tokens = network.joint(*inputs, reconstructed=1)
@@ -35,18 +41,27 @@ def test_a_sampling_step_hands_out_the_tap(
 
 def test_pairs_do_not_see_each_other(tiny_model: Any, generator: torch.Generator) -> None:
     tokens = torch.randn(2, 4, 16, 32, generator=generator)
-    together = tiny_model.network.pointmaps(tokens, torch.tensor([[1, 3], [2, 1]]), (4, 4))
+    together = tiny_model.network.pointmaps(tokens, star([[1, 3], [2, 1]]), (4, 4))
     assert together.points_1.shape == (2, 2, 16, 16, 3)
-    alone = tiny_model.network.pointmaps(tokens[1:], torch.tensor([[1]]), (4, 4))
+    alone = tiny_model.network.pointmaps(tokens[1:], star([[1]]), (4, 4))
     torch.testing.assert_close(together.points_2[1, 1], alone.points_2[0, 0])
     torch.testing.assert_close(together.confidence_1[1, 1], alone.confidence_1[0, 0])
     assert (together.confidence_1 >= 1.0).all()
     assert not torch.equal(together.points_2[0, 0], together.points_2[0, 1])
 
 
+def test_any_frame_may_come_first(tiny_model: Any, generator: torch.Generator) -> None:
+    tokens = torch.randn(1, 4, 16, 32, generator=generator)
+    pairs = torch.tensor([[[0, 1], [3, 2]]])
+    found = tiny_model.network.pointmaps(tokens, pairs, (4, 4))
+    turned = tiny_model.network.pointmaps(tokens[:, [3, 2]], star([[1]]), (4, 4))
+    torch.testing.assert_close(found.points_1[:, 1], turned.points_1[:, 0])
+    torch.testing.assert_close(found.points_2[:, 1], turned.points_2[:, 0])
+
+
 def test_a_grid_that_does_not_fit(tiny_model: Any) -> None:
     with pytest.raises(InputError, match="grid: expected rows x columns = 16"):
-        tiny_model.network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 5))
+        tiny_model.network.pointmaps(torch.zeros(1, 2, 16, 32), star([[1]]), (4, 5))
 
 
 class TestWithoutAHead:
@@ -73,7 +88,7 @@ class TestWithoutAHead:
         with pytest.raises(InputError, match=message):
             network.joint(*inputs, reconstructed=1)
         with pytest.raises(InputError, match=message):
-            network.pointmaps(torch.zeros(1, 2, 16, 32), torch.tensor([[1]]), (4, 4))
+            network.pointmaps(torch.zeros(1, 2, 16, 32), star([[1]]), (4, 4))
 
 
 def test_blocks_behind_the_tap_do_not_run(
@@ -87,12 +102,12 @@ def test_blocks_behind_the_tap_do_not_run(
 
 
 def test_a_pair_looks_at_its_two_frames_only(tiny_model: Any, generator: torch.Generator) -> None:
-    tokens, partners = torch.randn(1, 4, 16, 32, generator=generator), torch.tensor([[2]])
-    before = tiny_model.network.pointmaps(tokens, partners, (4, 4))
+    tokens, pairs = torch.randn(1, 4, 16, 32, generator=generator), star([[2]])
+    before = tiny_model.network.pointmaps(tokens, pairs, (4, 4))
     for frame, matters in enumerate([True, False, True, False]):
         changed = tokens.clone()
         changed[:, frame] += torch.linspace(-1.0, 1.0, 32)
-        after = tiny_model.network.pointmaps(changed, partners, (4, 4))
+        after = tiny_model.network.pointmaps(changed, pairs, (4, 4))
         # The branches look at each other, so either frame matters for both.
         assert torch.equal(before.points_1, after.points_1) != matters
         assert torch.equal(before.points_2, after.points_2) != matters

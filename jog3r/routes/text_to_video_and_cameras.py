@@ -10,14 +10,10 @@ from jog3r.diffusion.interface import least_steps
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import Prompt, SamplingOptions, check_alignment, words
+from jog3r.routes.pointmaps import seen_frames, star, token_pointmaps
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_formats import video_format
-from jog3r.routes.video_to_cameras import (
-    align_pointmaps,
-    check_length,
-    frames_at,
-    pair_pointmaps,
-)
+from jog3r.routes.video_to_cameras import align_pointmaps, frames_at
 
 if TYPE_CHECKING:
     from jog3r.alignment import Regularisers
@@ -51,17 +47,16 @@ def text_to_video_and_cameras(
             f"num_frames: expected at least 2 with cameras=True, got {options.frames}; one frame"
             " has no camera path"
         )
-    check_length(model, options.frames)
+    seen = seen_frames(model, options.frames)
     _check_last_step(model, options)
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for
-    seen = model.autoencoder.frames_of_latents(options.frames)
     videos = decode(model, sample.latents, options.frames)
     made, failures = [], []
     for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True):
         try:
             scene = align_pointmaps(
-                pair_pointmaps(model, tokens),
+                token_pointmaps(model, tokens, star(len(seen))),
                 frames_at(video, seen),
                 regularisers=regularisers,
                 refine=refine,

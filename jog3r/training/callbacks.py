@@ -11,8 +11,8 @@ from torch import Tensor
 from jog3r.export.atomic import atomic_file
 from jog3r.model import JOG3R
 from jog3r.routes.arguments import SamplingOptions
+from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
 from jog3r.routes.text_to_video import decode, sample_latents
-from jog3r.routes.video_to_cameras import pair_pointmaps, video_tokens
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.joint import JointTraining
 from jog3r.training.start import AUTOENCODER_FILE
@@ -118,7 +118,7 @@ def _depths(model: JOG3R, batch: dict[str, Any]) -> Tensor:
     for i, tokens in enumerate(video_tokens(model, batch["video"], [0] * len(batch["video"]))):
         ends = ((batch["video"][i, [0, -1]] + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1)
         true = _grey(batch["depth"][i, 0])
-        predicted = _grey(pair_pointmaps(model, tokens).points_i[0, ..., 2])
+        predicted = _grey(token_pointmaps(model, tokens, star(2)).points_i[0, ..., 2])
         rows.append(torch.cat([ends[0].cpu(), true.cpu(), ends[1].cpu(), predicted], dim=1))
     return torch.cat(rows)
 

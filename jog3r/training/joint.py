@@ -159,7 +159,8 @@ class JointTraining(pl.LightningModule):
             InputError: Latents that span several frames, or depth of another size than the
                 pointmaps.
         """
-        predicted = self.model.stitched.pointmaps(tokens, partners, self.model.token_grid)
+        pairs = torch.stack([torch.zeros_like(partners), partners], dim=-1)
+        predicted = self.model.stitched.pointmaps(tokens, pairs, self.model.token_grid)
         depth = batch["depth"]
         wanted = (tokens.shape[1], *predicted.points_1.shape[2:4])
         if tuple(depth.shape[1:]) != wanted:

@@ -19,13 +19,15 @@ from jog3r.errors import AlignmentError, InputError, MissingPartError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.model import JOG3R
 from jog3r.routes import video_to_cameras
-from jog3r.routes.prompts import encode_texts, guided_texts
-from jog3r.routes.video_to_cameras import (
+from jog3r.routes.pointmaps import (
     image_pointmaps,
+    seen_frames,
+    star,
     video_pointmaps,
     video_tokens,
     working_size,
 )
+from jog3r.routes.prompts import encode_texts, guided_texts
 from jog3r.stitch import StitchedModel
 
 SMALL = {"hidden_size": 48, "depth": 2, "num_heads": 3, "caption_channels": 8}
@@ -204,18 +206,18 @@ class TestOpenSora10:
         from jog3r.routes import text_to_video_and_cameras as route
 
         seen: dict[str, Any] = {}
-        joint, decode = opensora_10.stitched.joint, route.pair_pointmaps
+        joint, decode = opensora_10.stitched.joint, route.token_pointmaps
 
         def spy(latents: torch.Tensor, times: torch.Tensor, *text: Any, **told: Any) -> Any:
             seen["latents"], seen["times"] = latents[-1:], times[-1:]
             return joint(latents, times, *text, **told)
 
-        def catch(model: JOG3R, tokens: torch.Tensor) -> Any:
+        def catch(model: JOG3R, tokens: torch.Tensor, pairs: torch.Tensor) -> Any:
             seen["tokens"] = tokens
-            return decode(model, tokens)
+            return decode(model, tokens, pairs)
 
         monkeypatch.setattr(opensora_10.stitched, "joint", spy)
-        monkeypatch.setattr(route, "pair_pointmaps", catch)
+        monkeypatch.setattr(route, "token_pointmaps", catch)
         # Untrained pointmaps may call for no camera; the video comes either way.
         try:
             shot = opensora_10.generate(prompt, cameras=True, seed=2, progress=False)
@@ -229,8 +231,7 @@ class TestOpenSora10:
 
     def test_v2c_needs_no_text_encoder(self, opensora_10: JOG3R) -> None:
         frames = torch.rand(3, 3, 16, 16) * 2 - 1
-        pairs, seen = video_pointmaps(opensora_10, frames, 0)
-        assert seen == [0, 1, 2]
+        pairs = video_pointmaps(opensora_10, frames, star(3))
         assert pairs.points_j.shape == (2, 16, 16, 3)
 
 
@@ -249,12 +250,13 @@ class TestOpenSora12:
     ) -> None:
         frames = torch.rand(17, 3, 16, 16) * 2 - 1
         assert video_tokens(opensora_12, frames[None], [0]).shape == (1, 5, 16, 48)
-        pairs, seen = video_pointmaps(opensora_12, frames, 0)
+        seen = seen_frames(opensora_12, 17)
         assert seen == [0, 4, 8, 12, 16]
+        pairs = video_pointmaps(opensora_12, frames, star(5))
         assert pairs.points_j.shape == (4, 16, 16, 3)
 
-        def flat(*inputs: Any, **told: Any) -> tuple[Any, list[int]]:
-            return wall(5, 16), seen
+        def flat(*inputs: Any, **told: Any) -> Any:
+            return wall(5, 16)
 
         # Untrained pointmaps may call for no camera.
         monkeypatch.setattr(video_to_cameras, "video_pointmaps", flat)
@@ -277,8 +279,8 @@ class TestOpenSora12:
 
         monkeypatch.setattr(opensora_12.stitched, "tokens", spy)
         frames = torch.rand(5, 3, 16, 16) * 2 - 1
-        video_pointmaps(opensora_12, frames, 0, fps=30.0)
-        video_pointmaps(opensora_12, frames, 0)
+        video_pointmaps(opensora_12, frames, star(2), fps=30.0)
+        video_pointmaps(opensora_12, frames, star(2))
         assert told == [30.0, opensora_12.config.fps]
 
     @pytest.mark.parametrize("frames", [2, 4])
@@ -378,7 +380,7 @@ class TestDUSt3R:
     @pytest.mark.parametrize("size", [(32, 64), (64, 32)])
     def test_pointmaps_are_those_of_the_pairs(self, model: JOG3R, size: tuple[int, int]) -> None:
         frames = torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        pairs = image_pointmaps(model.network, frames, chunk=2)  # type: ignore[arg-type]
+        pairs = image_pointmaps(model.network, frames, star(4), chunk=2)  # type: ignore[arg-type]
         assert pairs.pairs.tolist() == [[0, 1], [0, 2], [0, 3]]
         first, second = model.network(frames[:1].expand(3, -1, -1, -1), frames[1:])
         torch.testing.assert_close(pairs.points_i, first.points, atol=1e-5, rtol=1e-4)
@@ -409,7 +411,7 @@ class TestDUSt3R:
     def test_in_half_precision(self, model: JOG3R) -> None:
         half = copy.deepcopy(model).to(torch.bfloat16)
         frames = torch.rand(2, 3, 32, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        rough, exact = (video_pointmaps(each, frames, 0)[0] for each in (half, model))
+        rough, exact = (video_pointmaps(each, frames, star(2)) for each in (half, model))
         assert rough.points_j.dtype == torch.float32
         torch.testing.assert_close(rough.points_j, exact.points_j, atol=0.1, rtol=0.1)
 

@@ -73,15 +73,15 @@ def test_tokens_are_those_of_the_last_step_with_the_empty_prompt(
 
         return call
 
-    decode = route.pair_pointmaps
+    decode = route.token_pointmaps
 
-    def catch(model: JOG3R, found: torch.Tensor) -> Any:
+    def catch(model: JOG3R, found: torch.Tensor, pairs: torch.Tensor) -> Any:
         tokens.append(found)
-        return decode(model, found)
+        return decode(model, found, pairs)
 
     for name in calls:
         monkeypatch.setattr(model.stitched, name, spy(name))
-    monkeypatch.setattr(route, "pair_pointmaps", catch)
+    monkeypatch.setattr(route, "token_pointmaps", catch)
     shot = model.generate(PROMPT, cameras=True, **options, **QUICK)
     # One call a step, also where the empty prompt has to come into the last one.
     assert len(calls["forward"]) == (9 if apart else 10)

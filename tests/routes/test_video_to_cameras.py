@@ -12,7 +12,7 @@ from jog3r.errors import FileError, InputError
 from jog3r.geometry import intrinsics_from_fov
 from jog3r.model import JOG3R
 from jog3r.results import Video
-from jog3r.routes.video_to_cameras import pair_pointmaps, video_tokens
+from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
 
 # Untrained weights give pointmaps that call for no focal length.
 K = torch.tensor([[30.0, 0.0, 20.0], [0.0, 30.0, 12.0], [0.0, 0.0, 1.0]])
@@ -131,7 +131,7 @@ class TestTokens:
 
     def test_chunks_of_pairs_change_nothing(self, model: JOG3R, generator: torch.Generator) -> None:
         tokens = torch.randn(5, 16, 32, generator=generator)
-        every, few = pair_pointmaps(model, tokens), pair_pointmaps(model, tokens, chunk=3)
+        every, few = (token_pointmaps(model, tokens, star(5), chunk=n) for n in (16, 3))
         assert every.pairs.tolist() == few.pairs.tolist() == [[0, 1], [0, 2], [0, 3], [0, 4]]
         for name in ("points_i", "points_j", "confidence_i", "confidence_j"):
             torch.testing.assert_close(

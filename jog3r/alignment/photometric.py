@@ -16,7 +16,7 @@ from typing import Any
 
 import roma
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,6 +38,8 @@ FAR = 6.0
 """Points farther than this many median depths are left out: sky, and what nothing is known of."""
 NEAREST = 1e-3
 """Smallest depth, in median depths, at which a point is seen."""
+USABLE = 0.99
+"""Share of a mask around a point's place from which on the pixel counts."""
 BORDER = 1.0
 """Width of the picture's margin that is not used [px]."""
 
@@ -46,44 +48,63 @@ BORDER = 1.0
 class _Level:
     """All frames at one blur.
 
-    `pictures` (T, 9, h, w): colours, their derivatives along x, and along y. Of the first frame's
-    pixels in use: `points` (P, 3), `colours` (P, 3), `weight` (P).
+    `pictures` (T, 9, h, w): colours, their derivatives along x, and along y; `usable` (T, 1, h, w):
+    1 where a pixel counts, or None for all. Of the first frame's pixels in use: `points` (P, 3),
+    `colours` (P, 3), `weight` (P).
     """
 
     pictures: Tensor
+    usable: Tensor | None
     points: Tensor
     colours: Tensor
     weight: Tensor
 
 
 @full_precision
-def refine_photometrically(alignment: Alignment, video: Float[Tensor, "t 3 h w"]) -> Alignment:
+def refine_photometrically(
+    alignment: Alignment,
+    video: Float[Tensor, "t 3 h w"],
+    *,
+    masks: Bool[Tensor, "t h w"] | None = None,
+    known: Bool[Tensor, " t"] | None = None,
+) -> Alignment:
     """Move the cameras until the frames show the first one's points in the same colours.
 
     Depth, confidence and K stay as they are, each depth in its own camera. No camera ends with
-    larger differences of colour than it began with; the first one stays the world. Where the first
-    frame has no depth at all, nothing is moved.
+    larger differences of colour than it began with; the first one stays where it is. Where the
+    first frame has no depth at all, nothing is moved.
 
     Args:
         alignment: to begin with.
         video: its frames in [-1, 1], of the size of its depth.
+        masks: True = use; pixels outside show nothing that stands still.
+        known: which cameras stay where they are.
 
     Raises:
-        InputError: a video of another length or size, or with NaN.
+        InputError: a video of another length or size, or with NaN, or masks or known cameras that
+            are not one per frame.
     """
-    expected = (alignment.depth.shape[0], 3, *alignment.depth.shape[1:])
-    if tuple(video.shape) != expected:
-        raise InputError(f"video: expected {expected}, got {tuple(video.shape)}")
+    frames, height, width = alignment.depth.shape
+    _check_shape("video", video, (frames, 3, height, width))
     check_finite("video", video)
-    known = alignment.depth[0] > 0
-    if not bool(known.any()):
+    if masks is not None:
+        _check_shape("masks", masks, (frames, height, width))
+    if known is not None:
+        _check_shape("known", known, (frames,))
+    seen = alignment.depth[0] > 0
+    seen = seen if masks is None else seen & masks[0]
+    if not bool(seen.any()):
         return alignment  # nothing of the first frame can be laid over another
-    unit = alignment.depth[0][known].median()  # distances near 1, whatever the scale
-    depth = alignment.depth[0] / unit
-    levels = [_level(video.float() / 2.0, depth, alignment.K[0], sigma) for sigma in SIGMAS]
-    start = _at_scale(invert(alignment.world_from_camera), 1.0 / unit)
+    unit = alignment.depth[0][seen].median()  # distances near 1, whatever the scale
+    depth = torch.where(seen, alignment.depth[0] / unit, 0.0)
+    levels = [_level(video.float() / 2.0, masks, depth, alignment.K[0], sigma) for sigma in SIGMAS]
+    first = alignment.world_from_camera[:1]
+    start = _at_scale(invert(invert(first) @ alignment.world_from_camera), 1.0 / unit)
     path = [start[0]]
     for frame in range(1, len(start)):
+        if known is not None and bool(known[frame]):
+            path.append(start[frame])
+            continue
         tries = [start[frame], path[-1]]
         if frame > 1:  # go on as before
             tries.append(path[-1] @ invert(path[-2]) @ path[-1])
@@ -91,20 +112,26 @@ def refine_photometrically(alignment: Alignment, video: Float[Tensor, "t 3 h w"]
         # Products of many rotations drift away from being one. Any: roma gives pairs on request.
         rotation: Any = roma.special_procrustes(best[:3, :3])
         path.append(rigid(rotation, best[:3, 3]))
-    return replace(alignment, world_from_camera=_at_scale(invert(torch.stack(path)), unit))
+    return replace(alignment, world_from_camera=first @ _at_scale(invert(torch.stack(path)), unit))
+
+
+def _check_shape(name: str, value: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(value.shape) != expected:
+        raise InputError(f"{name}: expected {expected}, got {tuple(value.shape)}")
 
 
 def _at_scale(transform: Tensor, scale: Tensor) -> Tensor:
     return rigid(transform[..., :3, :3], scale * transform[..., :3, 3])
 
 
-def _level(frames: Tensor, depth: Tensor, K: Tensor, sigma: float) -> _Level:
+def _level(frames: Tensor, masks: Tensor | None, depth: Tensor, K: Tensor, sigma: float) -> _Level:
     blurred = _blurred(frames, sigma)
     by_y, by_x = torch.gradient(blurred, dim=(2, 3))
     stride = 2 if sigma >= 2 else 1  # a blurred picture says nothing new at every pixel
     points = unproject(depth, K)[::stride, ::stride].reshape(-1, 3)
     return _Level(
         pictures=torch.cat([blurred, by_x, by_y], dim=1),
+        usable=None if masks is None else masks[:, None].to(frames.dtype),
         points=points,
         colours=blurred[0, :, ::stride, ::stride].flatten(1).T,
         weight=((points[:, 2] > 0) & (points[:, 2] < FAR)).to(points.dtype),
@@ -166,6 +193,8 @@ def _terms(
     height, width = level.pictures.shape[-2:]
     limits = pixels.new_tensor([width, height]) - BORDER
     seen = (depth > NEAREST) & (pixels > BORDER).all(-1) & (pixels < limits).all(-1)
+    if level.usable is not None:
+        seen &= _sample(level.usable[frame], pixels)[..., 0] > USABLE
     colours, by_x, by_y = _sample(level.pictures[frame], pixels).split(3, dim=-1)
     error = colours - level.colours
     ratio2 = error.square().sum(dim=-1) / COLOUR_NOISE**2

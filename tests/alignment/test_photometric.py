@@ -76,6 +76,43 @@ def test_it_stays_at_the_truth(clips: list[tuple[Alignment, Tensor]]) -> None:
     assert torch.cat(rotations).median() < 0.5
 
 
+def test_known_cameras_stay(clips: list[tuple[Alignment, Tensor]]) -> None:
+    truth, video = clips[0]
+    cameras = still(truth).world_from_camera.clone()
+    cameras[:, :3, 3] = torch.tensor([1.0, 2.0, 3.0])  # the world is not the first camera
+    cameras[3, 0, 3] += 0.1
+    start = replace(truth, world_from_camera=cameras)
+    known = torch.arange(6) == 3
+    found = refine_photometrically(start, video, known=known).world_from_camera
+    torch.testing.assert_close(found[[0, 3]], cameras[[0, 3]])
+    assert (found[[1, 2, 4, 5]] - cameras[[1, 2, 4, 5]]).abs().amax(dim=(1, 2)).min() > 1e-3
+
+
+def test_masked_pixels_do_not_count(clips: list[tuple[Alignment, Tensor]]) -> None:
+    truth, video = clips[0]
+    masks = torch.ones_like(truth.depth, dtype=torch.bool)
+    masks[:, :, 40:] = False
+    disturbed = torch.where(masks[:, None], video, video.flip(0).flip(-2))
+    found = refine_photometrically(still(truth), disturbed, masks=masks)
+    errors = relative_pose_errors(found.world_from_camera, truth.world_from_camera)
+    fooled = refine_photometrically(still(truth), disturbed)
+    worse = relative_pose_errors(fooled.world_from_camera, truth.world_from_camera)
+    assert errors.rotation_deg.median() < 0.5 * worse.rotation_deg.median()
+    every = refine_photometrically(still(truth), video, masks=torch.ones_like(masks))
+    assert torch.equal(
+        every.world_from_camera, refine_photometrically(still(truth), video).world_from_camera
+    )
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    "wrong", [{"masks": torch.ones(3, 2, 2, dtype=torch.bool)}, {"known": torch.ones(2).bool()}]
+)
+def test_what_is_not_one_per_frame(wrong: dict[str, Tensor]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(wrong))}: expected"):
+        refine_photometrically(plane(3), ramp(3), **wrong)
+
+
 def test_only_cameras_change(clips: list[tuple[Alignment, Tensor]]) -> None:
     truth, video = clips[0]
     found = refine_photometrically(truth, video)
@@ -113,7 +150,7 @@ def test_rotations_stay_rotations(clips: list[tuple[Alignment, Tensor]]) -> None
 
 
 def test_the_gradient_is_that_of_the_cost(generator: torch.Generator) -> None:
-    level = photometric._level(ramp(2).double(), plane(1).depth[0].double(), K.double(), 0.5)
+    level = photometric._level(ramp(2).double(), None, plane(1).depth[0].double(), K.double(), 0.5)
     inside = level.points[:, :2].abs().amax(dim=1) < 0.9  # what no step moves out of sight
     level = replace(level, weight=level.weight * inside)
     twist = 0.02 * torch.randn(1, 6, generator=generator, dtype=torch.float64)

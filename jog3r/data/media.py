@@ -14,10 +14,11 @@ from torch import Tensor
 
 from jog3r.data.fit import ResizeAndCrop, resize_and_crop
 from jog3r.errors import FileError, InputError
+from jog3r.export.frame_stack import FrameStack
 from jog3r.result_checks import as_path, check_fps, check_unit_frames, whole_number
 from jog3r.results import Video
 
-__all__ = ["ResizeAndCrop", "read_video", "resize_and_crop"]
+__all__ = ["ResizeAndCrop", "read_masks", "read_video", "resize_and_crop"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MIN_SIDE = 8
@@ -88,6 +89,32 @@ def read_video(
             f" {frames.shape[2]}x{frames.shape[1]}"
         )
     return Video(frames[::stride][:max_frames].contiguous(), rate if fps is None else fps)
+
+
+def read_masks(
+    source: str | Path,
+    *,
+    stride: int = 1,
+    max_frames: int | None = None,
+    fps: float | None = None,
+) -> Tensor:
+    """Read masks from a video file or a folder of images.
+
+    Args:
+        source: as in `read_video`.
+        stride: as in `read_video`, so that frames and their masks are thinned alike.
+        max_frames: likewise.
+        fps: likewise.
+
+    Returns:
+        `(T, H, W)` bool, True where any channel is above half: white counts, black does not.
+
+    Raises:
+        InputError: as `read_video`.
+        FileError: as `read_video`.
+    """
+    video = read_video(source, stride=stride, max_frames=max_frames, fps=fps)
+    return video.frames.amax(dim=-1) > 127
 
 
 def _check_thinning(stride: object, max_frames: object, fps: object) -> None:
@@ -177,21 +204,19 @@ def _read_images(
     paths: Sequence[Path], stride: int, max_frames: int | None, fps: float | None
 ) -> Video:
     kept = paths[::stride][:max_frames]
-    images = [_read_image(path) for path in kept]
-    sizes = Counter((image.shape[1], image.shape[0]) for image in images)
-    if len(sizes) > 1:
-        counted = ", ".join(f"{n} of {w}x{h}" for (w, h), n in sizes.most_common(4))
-        usual = sizes.most_common(1)[0][0]
-        odd = next(
-            path
-            for path, image in zip(kept, images, strict=True)
-            if (image.shape[1], image.shape[0]) != usual
-        )
-        raise FileError(
-            f"{odd.parent}: expected images of one size, got {counted} (for example {odd.name});"
-            " resize or crop them to one size first"
-        )
-    return Video(torch.from_numpy(np.stack(images)), DEFAULT_FPS if fps is None else fps)
+    with FrameStack() as images:
+        for path in kept:
+            images.append(_read_image(path))
+        sizes = Counter(images.sizes)
+        if len(sizes) > 1:
+            counted = ", ".join(f"{n} of {w}x{h}" for (h, w), n in sizes.most_common(4))
+            usual = sizes.most_common(1)[0][0]
+            odd = next(path for path, size in zip(kept, images.sizes, strict=True) if size != usual)
+            raise FileError(
+                f"{odd.parent}: expected images of one size, got {counted} (for example"
+                f" {odd.name}); resize or crop them to one size first"
+            )
+        return Video(images.tensor(), DEFAULT_FPS if fps is None else fps)
 
 
 def _read_image(path: Path) -> np.ndarray:

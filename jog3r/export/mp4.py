@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from jog3r.errors import FileError, InputError, MissingPackageError
 from jog3r.export.atomic import atomic_file
+from jog3r.export.frame_stack import FrameStack
 from jog3r.result_checks import as_path
 from jog3r.results import Video
 
@@ -116,32 +116,32 @@ def read_mp4(
         raise InputError(f"stride, fps: expected only one of them, got {stride} and {fps}")
     if not as_path("path", path).is_file():
         raise FileError(f"{path}: expected a video file, got no file of this name")
-    kept: list[np.ndarray] = []
-    try:
-        # file: else FFmpeg takes what stands before a colon in a name for a protocol.
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            stream = _video_stream(path, container)
-            own_rate = float(stream.average_rate or 0)
-            if fps is not None and fps > own_rate * (1 + 1e-6):
-                raise InputError(
-                    f"fps: expected at most {own_rate:g}, the rate of {path}, got {fps:g}"
-                )
-            size = _true_size(container.metadata.get("comment", ""))
-            for frame in _thinned(path, _decoded(path, container, stream), stride, fps):
-                kept.append(_to_rgb(path, frame, size))
-                if len(kept) == max_frames:
-                    break
-    except FFmpegError as error:
-        raise FileError(
-            f"{path}: expected a readable video, got '{error.strerror}' after {len(kept)} kept"
-            " frames; is the file corrupt or truncated?"
-        ) from error
-    if not kept:
-        raise FileError(f"{path}: expected at least one video frame, got none")
-    sizes = sorted({frame.shape[:2] for frame in kept})
-    if len(sizes) > 1:
-        raise FileError(f"{path}: expected frames of one size, got (height, width) {sizes}")
-    return Video(torch.from_numpy(np.stack(kept)), own_rate / stride if fps is None else fps)
+    with FrameStack() as kept:
+        try:
+            # file: else FFmpeg takes what stands before a colon in a name for a protocol.
+            with av.open(f"file:{path}", metadata_errors="replace") as container:
+                stream = _video_stream(path, container)
+                own_rate = float(stream.average_rate or 0)
+                if fps is not None and fps > own_rate * (1 + 1e-6):
+                    raise InputError(
+                        f"fps: expected at most {own_rate:g}, the rate of {path}, got {fps:g}"
+                    )
+                size = _true_size(container.metadata.get("comment", ""))
+                for frame in _thinned(path, _decoded(path, container, stream), stride, fps):
+                    kept.append(_to_rgb(path, frame, size))
+                    if len(kept) == max_frames:
+                        break
+        except FFmpegError as error:
+            raise FileError(
+                f"{path}: expected a readable video, got '{error.strerror}' after {len(kept)} kept"
+                " frames; is the file corrupt or truncated?"
+            ) from error
+        if not kept:
+            raise FileError(f"{path}: expected at least one video frame, got none")
+        sizes = sorted(set(kept.sizes))
+        if len(sizes) > 1:
+            raise FileError(f"{path}: expected frames of one size, got (height, width) {sizes}")
+        return Video(kept.tensor(), own_rate / stride if fps is None else fps)
 
 
 def _video_stream(path: str | Path, container: InputContainer) -> av.VideoStream:

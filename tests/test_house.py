@@ -34,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "results": {"result_checks"},
     "export": {"results"},
     "metrics": {"results"},
+    "paths": {"results", "export"},
     "viewer": {"results"},
     "data": {"results", "export"},
     "curation": {"data", "metrics"},
@@ -53,7 +54,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "conversion": {"model"},
     "training": {"model", "losses", "metrics"},
-    "cli": {"training", "conversion", "viewer", "curation"},
+    "cli": {"training", "conversion", "viewer", "curation", "paths"},
 }
 # Arrows that point up. `video.save("shot.mp4")` is worth one, drawn inside a function, and text
 # features are saved in the same way;
@@ -75,8 +76,10 @@ WRAPPERS: dict[str, set[str]] = {
     "jog3r/codecs/text.py": {"transformers"},
     "jog3r/diffusion/samplers.py": {"diffusers"},
     "jog3r/export/glb.py": {"trimesh"},
+    "jog3r/export/mesh.py": {"trimesh"},
     "jog3r/export/mp4.py": {"av"},
     "jog3r/export/overview.py": {"matplotlib"},
+    "jog3r/paths/preview.py": {"matplotlib"},
 }
 
 

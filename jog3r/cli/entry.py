@@ -10,11 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import jog3r
-from jog3r.cli import convert, demo, generate, info, reconstruct, train
+from jog3r.cli import (
+    convert,
+    convert_cameras,
+    demo,
+    export,
+    generate,
+    info,
+    reconstruct,
+    train,
+)
 from jog3r.cli.parser import Parser
 from jog3r.errors import InputError, Jog3rError
 
-COMMANDS = (demo, generate, reconstruct, train, convert, info)
+COMMANDS = (demo, generate, reconstruct, export, convert_cameras, train, convert, info)
 USAGE, FAILURE, STOPPED = 2, 1, 130
 
 DESCRIPTION = """\

@@ -1,13 +1,14 @@
 """Point clouds and cameras as binary glTF, which browsers, Blender and slide programs open.
 
 glTF is y up with cameras that look along -z; ours is y down, z forward. Everything is turned when
-it is written, (x, y, z) -> (x, -y, -z), half a turn about x, and turned back by the reader. glTF
+it is written, (x, y, z) -> (x, -y, -z), half a turn about x, and turned back by the reader. Frusta
+are lines to look at; the extras of the scene hold the cameras themselves, in our convention. glTF
 has no place for a confidence: use PLY to keep it. Colours are stored as they are (sRGB), as other
 tools of this field do; a viewer that takes glTF at its word (linear) shows them somewhat lighter.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ class ColoredPoints(NamedTuple):
 
     points: Float32[Tensor, "n 3"]
     colors: UInt8[Tensor, "n 3"]
+    cameras: Cameras | None
 
 
 def write_glb(
@@ -65,6 +67,7 @@ def write_glb(
             trimesh.PointCloud(points, colors=cloud.colors.numpy()), geom_name="points"
         )
     if cameras is not None:
+        scene.metadata["cameras"] = _as_plain(cameras)
         _add_cameras(scene, cameras, FRUSTUM_SHARE * scene_extent(cloud.points, cameras))
     content = scene.export(file_type="glb")
     assert isinstance(content, bytes)  # for this type; others give text
@@ -73,10 +76,11 @@ def write_glb(
 
 
 def read_glb(path: str | Path) -> ColoredPoints:
-    """Read the points of a file that `write_glb` wrote.
+    """Read the points of a file that `write_glb` wrote, and its cameras if it has some.
 
     Raises:
-        FileError: missing, truncated or foreign file, or one without coloured points.
+        FileError: missing, truncated or foreign file, one without coloured points, or damaged
+            cameras.
     """
     if not as_path("path", path).is_file():
         raise FileError(f"{path}: expected a GLB file, got no file of this name")
@@ -94,7 +98,24 @@ def read_glb(path: str | Path) -> ColoredPoints:
         )
     points = np.asarray(clouds[0].vertices, dtype=np.float32) * GLTF_FROM_WORLD
     colors = np.array(clouds[0].colors[:, :3], dtype=np.uint8)
-    return ColoredPoints(torch.from_numpy(points), torch.from_numpy(colors))
+    cameras = _from_plain(path, scene.metadata.get("cameras"))
+    return ColoredPoints(torch.from_numpy(points), torch.from_numpy(colors), cameras)
+
+
+def _as_plain(cameras: Cameras) -> dict[str, Any]:
+    lists = {"world_from_camera": cameras.world_from_camera.tolist(), "K": cameras.K.tolist()}
+    return {"convention": "opencv", "image_size": list(cameras.image_size), **lists}
+
+
+def _from_plain(path: str | Path, plain: Any) -> Cameras | None:
+    if plain is None:
+        return None
+    try:
+        world_from_camera, K = (torch.tensor(plain[name]) for name in ("world_from_camera", "K"))
+        height, width = plain["image_size"]
+        return Cameras(world_from_camera, K, (height, width))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: expected cameras in the extras, got '{error}'") from error
 
 
 def _add_cameras(scene: trimesh.Scene, cameras: Cameras, depth: float) -> None:

@@ -1,13 +1,14 @@
 """Point clouds as binary little-endian PLY.
 
-Vertex properties: `float x y z` (world frame), `uchar red green blue`, `float confidence` (>= 1).
+Vertex properties: `float x y z` (world frame), `uchar red green blue`, `float confidence` (>= 1),
+and `float nx ny nz` where the cloud has normals.
 Written and read here rather than through a library. open3d 0.20 keeps the confidence, but its
 writer reports success on a full disk and refuses an empty cloud; its reader gives arbitrary
 numbers, after a line on the console, for a truncated file or one without x. trimesh 5 writes no
 confidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ PROPERTIES = {
     **dict.fromkeys(("red", "green", "blue"), "uchar"),
     "confidence": "float",
 }
+NORMALS = dict.fromkeys(("nx", "ny", "nz"), "float")
 COMMENT = "jog3r: world frame, OpenCV axes (x right, y down, z forward)"
 
 
@@ -42,19 +44,44 @@ def write_ply(path: str | Path, cloud: PointCloud, *, comments: Sequence[str] = 
         InputError: a comment of several lines or beyond ASCII.
         SaveError: the file could not be written; nothing partial is left.
     """
+    columns = [*cloud.points.T, *cloud.colors.T, cloud.confidence]
+    columns += [] if cloud.normals is None else [*cloud.normals.T]
+    properties = PROPERTIES if cloud.normals is None else PROPERTIES | NORMALS
+    arrays = [column.numpy() for column in columns]
+    write_vertices(path, properties, arrays, comments=[COMMENT, *comments])
+
+
+def write_vertices(
+    path: str | Path,
+    properties: Mapping[str, str],
+    columns: Sequence[np.ndarray],
+    *,
+    comments: Sequence[str] = (),
+) -> None:
+    """Write a table of vertices.
+
+    Args:
+        path: to create or replace.
+        properties: name and PLY type of every column.
+        columns: of one length.
+        comments: lines for the header.
+
+    Raises:
+        InputError: a comment of several lines or beyond ASCII.
+        SaveError: the file could not be written; nothing partial is left.
+    """
     for comment in comments:
         if not comment.isascii() or "\n" in comment:
             raise InputError(f"comments: expected one ASCII line each, got {comment!r}")
-    vertices = np.empty(len(cloud), [(n, NUMPY_TYPE[kind]) for n, kind in PROPERTIES.items()])
-    columns = [*cloud.points.T, *cloud.colors.T, cloud.confidence]
-    for name, column in zip(PROPERTIES, columns, strict=True):
-        vertices[name] = column.numpy()
+    vertices = np.empty(len(columns[0]), [(n, NUMPY_TYPE[kind]) for n, kind in properties.items()])
+    for name, column in zip(properties, columns, strict=True):
+        vertices[name] = column
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        *(f"comment {comment}" for comment in [COMMENT, *comments]),
-        f"element vertex {len(cloud)}",
-        *(f"property {kind} {name}" for name, kind in PROPERTIES.items()),
+        *(f"comment {comment}" for comment in comments),
+        f"element vertex {len(vertices)}",
+        *(f"property {kind} {name}" for name, kind in properties.items()),
         "end_header",
     ]
     with atomic_file(path) as file:
@@ -69,6 +96,25 @@ def read_ply(path: str | Path) -> PointCloud:
         FileError: missing, truncated or foreign file, another encoding than binary little-endian,
             a property missing or given twice, or colours that are not uchar.
     """
+    data = read_vertices(path, PROPERTIES)
+    with_normals = set(NORMALS) <= set(data.dtype.names or ())
+    try:
+        return PointCloud(
+            columns_of(data, ("x", "y", "z"), np.float32),
+            columns_of(data, ("red", "green", "blue"), np.uint8),
+            columns_of(data, ("confidence",), np.float32)[:, 0],
+            columns_of(data, tuple(NORMALS), np.float32) if with_normals else None,
+        )
+    except InputError as error:
+        raise FileError(f"{path}: {error}") from error
+
+
+def read_vertices(path: str | Path, properties: Iterable[str]) -> np.ndarray:
+    """Read the vertices as a structured array that has at least these properties.
+
+    Raises:
+        FileError: as `read_ply`.
+    """
     try:
         content = as_path("path", path).read_bytes()
     except OSError as error:
@@ -77,10 +123,10 @@ def read_ply(path: str | Path) -> PointCloud:
     if not content.startswith(b"ply") or not end:
         raise FileError(f"{path}: expected a PLY header, got {content[:16]!r}")
     count, vertex = _parse_header(path, head.decode("ascii", "replace").splitlines())
-    missing = [name for name in PROPERTIES if name not in (vertex.names or ())]
+    missing = [name for name in properties if name not in (vertex.names or ())]
     if missing:
         raise FileError(
-            f"{path}: expected vertex properties {' '.join(PROPERTIES)},"
+            f"{path}: expected vertex properties {' '.join(properties)},"
             f" got none called {' '.join(missing)}"
         )
     wide = [name for name in ("red", "green", "blue") if vertex[name] != np.uint8]
@@ -93,17 +139,12 @@ def read_ply(path: str | Path) -> PointCloud:
             f"{path}: expected {count} vertices of {vertex.itemsize} bytes, got {len(body)} bytes;"
             " is the file truncated?"
         )
-    data = np.frombuffer(body, vertex, count)
-    try:
-        return PointCloud(
-            torch.from_numpy(np.stack([data[axis] for axis in "xyz"], -1).astype(np.float32)),
-            torch.from_numpy(
-                np.stack([data[name] for name in ("red", "green", "blue")], -1).astype(np.uint8)
-            ),
-            torch.from_numpy(data["confidence"].astype(np.float32)),
-        )
-    except InputError as error:
-        raise FileError(f"{path}: {error}") from error
+    return np.frombuffer(body, vertex, count)
+
+
+def columns_of(data: np.ndarray, names: Sequence[str], dtype: type) -> torch.Tensor:
+    """Return columns of a vertex table side by side, (N, columns)."""
+    return torch.from_numpy(np.stack([data[name] for name in names], axis=-1).astype(dtype))
 
 
 def _parse_header(path: str | Path, lines: list[str]) -> tuple[int, np.dtype]:

@@ -54,13 +54,18 @@ def number_rows(
         yield (
             number,
             [
-                _number(path, number, column, name, entry)
+                finite_number(path, number, column, name, entry)
                 for column, (name, entry) in enumerate(zip(columns, entries, strict=True), start=1)
             ],
         )
 
 
-def _number(path: str | Path, line: int, column: int, name: str, entry: str) -> float:
+def finite_number(path: str | Path, line: int, column: int, name: str, entry: str) -> float:
+    """Read one entry of a table.
+
+    Raises:
+        FileError: no finite number; names line and column.
+    """
     try:
         value = float(entry)
     except ValueError:
@@ -71,3 +76,17 @@ def _number(path: str | Path, line: int, column: int, name: str, entry: str) -> 
             f" got {entry!r}"
         )
     return value
+
+
+def whole_entry(path: str | Path, line: int, column: int, name: str, entry: str) -> int:
+    """Read one entry of a table that counts or numbers something.
+
+    Raises:
+        FileError: no whole number of at least 0 that 63 bits hold; names line and column.
+    """
+    if not (entry.isascii() and entry.isdigit() and len(entry) < 19):
+        raise FileError(
+            f"{path}: line {line}, column {column} ({name}): expected a whole number, got"
+            f" {entry[:40]!r}"
+        )
+    return int(entry)

@@ -13,7 +13,9 @@ from jog3r.geometry import check_intrinsics, check_transforms
 from jog3r.result_checks import as_path, check_tensor
 from jog3r.results.equality import Result
 
-CameraFormat = Literal["realestate10k", "tum", "json"]
+CameraFormat = Literal[
+    "realestate10k", "tum", "kitti", "json", "colmap-text", "colmap-binary", "nerfstudio", "npz"
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,18 +55,21 @@ class Cameras(Result):
         check_intrinsics(self.K, self.image_size)
 
     def save(self, path: str | Path, format: CameraFormat, *, fps: float | None = None) -> Path:
-        """Write the cameras to one text file and return its path.
+        """Write the cameras alone and return the path.
 
         Args:
-            path: taken as it is; an existing file is replaced.
-            format: `realestate10k` (camera_from_world, K), `tum` (world_from_camera as position
-                and quaternion xyzw; this format has no place for K) or `json` (everything).
-            fps: frame rate that the time stamps follow; None counts one second per frame, and
-                leaves the entry out of `json`.
+            path: taken as it is; an existing file is replaced. For the two COLMAP formats a folder,
+                in which the three files of an earlier model are replaced.
+            format: `json` and `npz` hold everything; `tum` and `kitti` have no place for K;
+                `realestate10k` and COLMAP are camera_from_world, the others world_from_camera.
+                docs/formats.md has a table of all.
+            fps: frame rate that the time stamps follow, for formats that have them; None counts one
+                second per frame, and leaves the entry out of `json` and `npz`.
 
         Raises:
-            InputError: unknown format, a frame rate outside [0.001, 1000], or K with skew for
-                `realestate10k`.
+            InputError: unknown format, a frame rate outside [0.001, 1000] or for a format without
+                time, K with skew for a format that cannot say it, or a folder with another COLMAP
+                model.
             SaveError: the file could not be written; nothing partial is left.
         """
         from jog3r.export.cameras import write_cameras
@@ -82,19 +87,21 @@ class Cameras(Result):
         image_size: tuple[int, int] | None = None,
         K: Float32[Tensor, "3 3"] | None = None,
     ) -> "Cameras":
-        """Read cameras from one text file.
+        """Read cameras.
 
         Args:
-            path: file to read.
+            path: file or folder to read.
             format: as in `save`.
             image_size: (height, width) [px] of the images; needed where the file does not say
-                it (`tum`, and `realestate10k` files from elsewhere, whose K is normalised).
-            K: intrinsics of all frames [px], for `tum`, which has none; also as array or lists.
+                it (`tum`, `kitti`, and `realestate10k` files from elsewhere, whose K is
+                normalised).
+            K: intrinsics of all frames [px], for `tum` and `kitti`, which have none; also as array
+                or lists.
 
         Raises:
             InputError: unknown format, a needed argument missing, or one given that the file
                 already answers differently.
-            FileError: missing, truncated or foreign file; names the line and column.
+            FileError: missing, truncated or foreign file; names the place in it.
         """
         from jog3r.export.cameras import read_cameras
 

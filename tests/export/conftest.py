@@ -8,7 +8,7 @@ import roma
 import torch
 
 from jog3r import Cameras, Reconstruction, Video
-from jog3r.geometry import intrinsics_from_fov, rigid
+from jog3r.geometry import intrinsics_from_fov, rays_camera, rigid
 
 T, H, W = 13, 18, 24
 
@@ -45,6 +45,34 @@ def build_reconstruction(frames: int = T, size: tuple[int, int] = (H, W)) -> Rec
         1 + torch.rand(shape, generator=generator),
         "relative",
     )
+
+
+def build_room(frames: int = 6, size: tuple[int, int] = (36, 48)) -> Reconstruction:
+    """An exact scene: inside a cube whose walls are coloured by their position, seen on a walk."""
+    step = torch.linspace(0, 1, frames, dtype=torch.float64)
+    turn = 0.05 + torch.stack([0.3 * step, -0.8 * step, 0.1 * step], dim=-1)
+    position = torch.stack([2 * step - 1, 0.3 * step, -1 + step], dim=-1)
+    world_from_camera = rigid(roma.rotvec_to_rotmat(turn), position).float()
+    K = intrinsics_from_fov(60.0, size).repeat(frames, 1, 1)
+    K[:, :2, 2] += torch.tensor([1.0, -0.5])
+    rays = torch.einsum("tij,thwj->thwi", world_from_camera[:, :3, :3], rays_camera(K, size))
+    walls = (4 * rays.sign() - world_from_camera[:, None, None, :3, 3]) / rays
+    depth = walls.amin(dim=-1)
+    points = world_from_camera[:, None, None, :3, 3] + depth[..., None] * rays
+    waves = torch.tensor([[2.0, 1.0, 3.0], [-3.0, 2.0, 1.0], [1.0, -3.0, 2.0]])
+    frames_rgb = (127.5 + 127 * torch.sin(points @ waves)).round().to(torch.uint8)
+    return Reconstruction(
+        Video(frames_rgb, 8),
+        Cameras(world_from_camera, K, size),
+        depth,
+        1 + torch.rand(depth.shape, generator=torch.Generator().manual_seed(5)),
+        "metric",
+    )
+
+
+@pytest.fixture(scope="session")
+def room() -> Reconstruction:
+    return build_room()
 
 
 @pytest.fixture(scope="session")

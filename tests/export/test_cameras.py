@@ -197,7 +197,7 @@ def test_as_many_images_as_cameras(cameras: Cameras, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("format", "arguments", "message"),
     [
-        ("colmap", {}, r"format: expected one of \('realestate10k', 'tum', 'json'\), got 'colmap'"),
+        ("colmap", {}, r"format: expected one of \('realestate10k', .*\), got 'colmap'"),
         ("tum", {}, "K, image_size: expected both for tum"),
         ("tum", {"K": torch.eye(3)}, "K, image_size: expected both for tum"),
         ("json", {"K": torch.eye(3)}, "K: expected None, since json files store it"),
@@ -222,7 +222,7 @@ def test_loading_refuses_arguments_it_cannot_honour(
 @pytest.mark.usefixtures("unchecked")
 def test_saving_refuses(cameras: Cameras, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format: expected one of"):
-        cameras.save(tmp_path / "a", "kitti")  # type: ignore[arg-type]
+        cameras.save(tmp_path / "a", "colmap")  # type: ignore[arg-type]
     for fps in (0, float("nan"), float("inf"), 1e-320, "8", True):
         with pytest.raises(InputError, match=r"fps: expected frames per second in .*, got"):
             cameras.save(tmp_path / "a", "tum", fps=fps)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from jog3r.data.world import HELD_OUT, World, WorldConfig
 from jog3r.export.glb import write_glb
 from jog3r.export.ply import read_ply
 from jog3r.geometry import invert
-from jog3r.results import CameraFormat
+from jog3r.results import CameraFormat, PointSelection
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
     print("last world_from_opengl_camera:", world_from_opengl_camera[-1], sep="\n")
 
     # Points. One rule chooses them for every export; you can be stricter.
-    cloud = scene.select_points(drop_fraction=0.0, mask=depth < 10.0)
+    cloud = scene.select_points(PointSelection(drop_fraction=0.0), mask=depth < 10.0)
     print(cloud, "of", depth.numel(), "pixels")
     cloud.save(args.out / "near.ply")  # with confidence
     assert read_ply(args.out / "near.ply") == cloud

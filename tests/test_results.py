@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jog3r import Cameras, Generation, InputError, PointCloud, Reconstruction, Video
 from jog3r.geometry import intrinsics_from_fov, invert, project, transform_points
+from jog3r.results import PointSelection
 
 T, H, W = 3, 12, 16
 
@@ -251,7 +252,8 @@ def test_selection_never_takes_pixels_without_depth() -> None:
     confidence = torch.ones(T, H, W)
     confidence[:, :6] = 100
     scene = reconstruction(depth=depth, confidence=confidence)
-    assert torch.equal(scene.select_points(drop_fraction=0).colors, scene.video.frames[depth > 0])
+    everything = scene.select_points(PointSelection(drop_fraction=0))
+    assert torch.equal(everything.colors, scene.video.frames[depth > 0])
     # Percentiles are those of valid pixels: the sky's confidence does not push others out.
     assert len(scene.points) == T * 6 * W
 
@@ -265,7 +267,7 @@ def test_selection_of_nothing_is_empty() -> None:
 def test_a_mask_does_not_shift_the_percentile_inside_it(fraction: float, seed: int) -> None:
     scene = reconstruction()
     mask = torch.rand(T, H, W, generator=torch.Generator().manual_seed(seed)) < 0.3
-    kept = scene.point_mask(drop_fraction=fraction, mask=mask)
+    kept = scene.point_mask(PointSelection(drop_fraction=fraction), mask=mask)
     assert not bool((kept & ~mask).any())
     inside, left = scene.confidence[mask], scene.confidence[mask & ~kept]
     assert len(left) == int(fraction * len(inside))
@@ -285,8 +287,6 @@ def test_the_own_mask_keeps_pixels_out_of_cloud_and_percentile() -> None:
 
 @pytest.mark.usefixtures("unchecked")
 def test_selection_refuses() -> None:
-    with pytest.raises(InputError, match=r"drop_fraction: expected a share in \[0, 1\), got 20"):
-        reconstruction().select_points(drop_fraction=20)
     with pytest.raises(InputError, match=r"mask: expected torch.bool"):
         reconstruction().select_points(mask=torch.ones(T, H, W))
     with pytest.raises(InputError, match=r"mask: expected \(3, 12, 16\)"):

@@ -4,8 +4,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from jog3r.errors import InputError, MissingPackageError
+from jog3r.errors import InputError
 from jog3r.geometry.checks import check_finite, check_tensor
+from jog3r.geometry.open3d_package import require_open3d
+
+CHUNK = 1 << 18
+"""Points whose neighbours are held at the same time: memory does not grow with the set."""
 
 
 def inlier_mask(
@@ -26,7 +30,7 @@ def inlier_mask(
         InputError: wrong shape, NaN, fewer points than neighbours, or values out of range.
         MissingPackageError: open3d does not load.
 
-    Source: statistical outlier removal, Rusu et al. 2008, through open3d.
+    Source: statistical outlier removal, Rusu et al. 2008; neighbours through open3d.
 
     Example:
         >>> line = torch.zeros(9, 3)
@@ -46,16 +50,20 @@ def inlier_mask(
             f"points: expected (n, 3) with n above {neighbours}, got {tuple(points.shape)};"
             " fewer neighbours need fewer points"
         )
-    try:
-        import open3d
-    except (ImportError, OSError) as error:  # OSError: a system library is missing
-        raise MissingPackageError(
-            f"open3d: expected it to find outliers, got '{error}'; pip install open3d, on Debian"
-            " and Ubuntu also apt-get install libusb-1.0-0"
-        ) from error
+    distance = _mean_distance(points.detach().float().cpu().contiguous(), neighbours)
+    limit = distance.mean() + std_ratio * distance.std()
+    return (distance <= limit).to(points.device)
 
-    array = points.detach().float().cpu().numpy()
-    cloud = open3d.t.geometry.PointCloud(open3d.core.Tensor.from_numpy(array))
-    # open3d counts the point itself among its neighbours.
-    _, mask = cloud.remove_statistical_outliers(neighbours + 1, std_ratio)
-    return torch.from_numpy(mask.numpy()).to(points.device)
+
+def _mean_distance(points: Float[Tensor, "n 3"], neighbours: int) -> Float[Tensor, " n"]:
+    """Return each point's mean distance to its nearest others, in float64."""
+    open3d = require_open3d("find outliers")
+    search = open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor.from_numpy(points.numpy()))
+    search.knn_index()
+    means = []
+    for part in points.split(CHUNK):
+        # The point itself is found among its neighbours, at distance 0.
+        _, squares = search.knn_search(open3d.core.Tensor.from_numpy(part.numpy()), neighbours + 1)
+        distance = torch.from_numpy(squares.numpy()).double().sqrt()
+        means.append(distance.sum(dim=1) / neighbours)
+    return torch.cat(means)

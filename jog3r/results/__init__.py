@@ -7,16 +7,19 @@ of the video it travels with, pixel centres at +0.5. Lengths are in the unit tha
 
 from jog3r.results.cameras import CameraFormat, Cameras
 from jog3r.results.generation import Generation
+from jog3r.results.mesh import Mesh
 from jog3r.results.points import PointCloud
-from jog3r.results.reconstruction import DROP_FRACTION, Reconstruction, Scale
+from jog3r.results.reconstruction import Reconstruction, Scale
+from jog3r.results.selection import PointSelection
 from jog3r.results.video import Video
 
 __all__ = [
-    "DROP_FRACTION",
     "CameraFormat",
     "Cameras",
     "Generation",
+    "Mesh",
     "PointCloud",
+    "PointSelection",
     "Reconstruction",
     "Scale",
     "Video",

@@ -1,14 +1,23 @@
 """Coloured points in the world frame."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from jog3r.result_checks import as_path, check_finite, check_suffix, check_tensor
+from jog3r.errors import InputError
+from jog3r.geometry.voxels import voxel_means
+from jog3r.result_checks import as_path, check_finite, check_suffix, check_tensor, whole_number
 from jog3r.results.equality import Result
+
+UNIT_TOLERANCE = 1e-3
+"""How far from 1 the length of a normal may be."""
+
+_MEASURED = 1_000_000  # points are enough to measure an extent
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,9 +28,11 @@ class PointCloud(Result):
         points: world frame.
         colors: RGB.
         confidence: at least 1; larger is surer.
+        normals: unit vectors on the outer side of the surface, zero where there is none; None if
+            they have not been estimated.
 
     Raises:
-        InputError: wrong shapes, dtypes or devices, NaN.
+        InputError: wrong shapes, dtypes or devices, NaN, or normals of another length.
 
     Example:
         >>> red = torch.tensor([[255, 0, 0]], dtype=torch.uint8)
@@ -32,6 +43,7 @@ class PointCloud(Result):
     points: Float32[Tensor, "n 3"]
     colors: UInt8[Tensor, "n 3"]
     confidence: Float32[Tensor, " n"]
+    normals: Float32[Tensor, "n 3"] | None = None
 
     def __post_init__(self) -> None:
         check_tensor("points", self.points, ("N", 3), torch.float32, empty=True)
@@ -40,9 +52,12 @@ class PointCloud(Result):
         check_tensor("confidence", self.confidence, (count,), torch.float32, empty=True)
         check_finite("points", self.points)
         check_finite("confidence", self.confidence)
+        if self.normals is not None:
+            check_tensor("normals", self.normals, (count, 3), torch.float32, empty=True)
+            _check_unit("normals", self.normals)
 
     def save(self, path: str | Path) -> Path:
-        """Write `.ply` (with confidence) or `.glb` (y up, without confidence); return the path.
+        """Write `.ply`, or `.glb` (y up, without confidence and normals), and return the path.
 
         Raises:
             InputError: another suffix.
@@ -74,11 +89,105 @@ class PointCloud(Result):
         """
         from jog3r.geometry.outliers import inlier_mask
 
-        keep = inlier_mask(self.points, neighbours=neighbours, std_ratio=std_ratio)
-        return PointCloud(self.points[keep], self.colors[keep], self.confidence[keep])
+        return self._subset(inlier_mask(self.points, neighbours=neighbours, std_ratio=std_ratio))
+
+    def voxel_downsampled(self, voxel_size: float) -> "PointCloud":
+        """Return one point for every cube of a grid that holds points.
+
+        Position, colour, normal and confidence are each the mean over the cube's points, weighted
+        by their confidence; so one sure point among many unsure ones decides. Normals are brought
+        back to unit length.
+
+        Args:
+            voxel_size: edge of the cubes, above 0, in the unit of the points; a share of `extent`
+                is a size that suits every scene.
+
+        Raises:
+            InputError: a size that is not above 0, or more than two million cubes along an axis.
+        """
+        if not 0 < voxel_size < math.inf:
+            raise InputError(f"voxel_size: expected a length above 0, got {voxel_size!r}")
+        carried = [self.colors, self.confidence[:, None]]
+        carried += [] if self.normals is None else [self.normals]
+        points, means = voxel_means(
+            self.points, carried, self.confidence.clamp(min=1.0), voxel_size
+        )
+        colors, confidence = means[0].round().to(torch.uint8), means[1][:, 0]
+        return PointCloud(points, colors, confidence, *(normalize(n, dim=1) for n in means[2:]))
+
+    def with_normals(
+        self, facing: Float32[Tensor, "n 3"] | None = None, *, neighbours: int = 30
+    ) -> "PointCloud":
+        """Return the cloud with normals of the planes through each point's neighbours.
+
+        Args:
+            facing: a direction on the outer side of each point, of any length, for example
+                `position - cloud.points` of a camera; None for the side of the present normals.
+            neighbours: how many nearest points, itself included, span the plane; at least 3.
+
+        Raises:
+            InputError: fewer points than neighbours, wrong shapes, NaN, or neither directions nor
+                present normals.
+            MissingPackageError: open3d does not load.
+        """
+        from jog3r.geometry.cloud_normals import cloud_normals
+
+        outside = self.normals if facing is None else facing
+        if outside is None:
+            raise InputError("facing: expected directions, got None and no normals; give some")
+        return replace(self, normals=cloud_normals(self.points, outside, neighbours=neighbours))
+
+    def thinned(self, max_points: int) -> "PointCloud":
+        """Return at most so many points, a random choice that is the same each time, in order.
+
+        Raises:
+            InputError: not a whole number of at least 1.
+        """
+        if whole_number("max_points", max_points) < 1:
+            raise InputError(f"max_points: expected at least 1, got {max_points!r}")
+        if len(self) <= max_points:
+            return self
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))
+        return self._subset(order[:max_points].sort().values)
+
+    @property
+    def extent(self) -> float:
+        """Diagonal of the box that holds the middle 98 % of the near points along each axis.
+
+        Near are those within three times the median distance from the middle: under an open sky a
+        few points at the horizon would make everything else tiny. Of many points a part, at least
+        half a million, is measured.
+
+        Raises:
+            InputError: no point.
+        """
+        if not len(self):
+            raise InputError("points: expected some to measure their extent, got none")
+        points = self.points[:: 1 + len(self) // _MEASURED].double()
+        distance = (points - points.median(dim=0).values).norm(dim=1)
+        near = points[distance <= 3 * distance.median()]
+        low, high = near.quantile(near.new_tensor([0.01, 0.99]), dim=0)
+        return float((high - low).norm())
+
+    def _subset(self, chosen: Tensor) -> "PointCloud":
+        normals = None if self.normals is None else self.normals[chosen]
+        return PointCloud(
+            self.points[chosen], self.colors[chosen], self.confidence[chosen], normals
+        )
 
     def __len__(self) -> int:
         return self.points.shape[0]
 
     def __repr__(self) -> str:
         return f"PointCloud({len(self)} points)"
+
+
+def _check_unit(name: str, vectors: Float32[Tensor, "n 3"]) -> None:
+    check_finite(name, vectors)
+    length = vectors.norm(dim=1)
+    wrong = int(((length > 0) & ((length - 1).abs() > UNIT_TOLERANCE)).sum())
+    if wrong:
+        raise InputError(
+            f"{name}: expected length 1, or 0 where there is none, got {wrong} others of"
+            f" {len(vectors)}; normalise them"
+        )

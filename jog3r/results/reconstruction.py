@@ -8,20 +8,20 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from jog3r.errors import InputError
 from jog3r.geometry import pointmap_from_depth
 from jog3r.result_checks import check_finite, check_tensor
 from jog3r.results.cameras import Cameras
 from jog3r.results.equality import Result
+from jog3r.results.mesh import MESH_SELECTION, Mesh, check_mesh_selection
 from jog3r.results.points import PointCloud
+from jog3r.results.selection import DEFAULT_SELECTION, PointSelection, chosen_pixels
 from jog3r.results.video import Video
 
 Scale = Literal["metric", "relative", "given-poses"]
 """Unit of length: metres; arbitrary per scene; that of the camera poses the caller gave."""
-
-DROP_FRACTION = 0.2
-"""Share of the valid pixels, the least confident, that `Reconstruction.points` leaves out."""
 
 _FLAG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*: \S.*")
 
@@ -91,55 +91,123 @@ class Reconstruction(Result):
 
     def select_points(
         self,
+        selection: PointSelection = DEFAULT_SELECTION,
         *,
-        drop_fraction: float = DROP_FRACTION,
         mask: Bool[Tensor, "t h w"] | None = None,
     ) -> PointCloud:
-        """Merge the pixels that `point_mask` picks from all frames into one cloud.
+        """Merge the pixels that `point_mask` picks from all frames, and care for the cloud.
 
         Args:
-            drop_fraction: as in `point_mask`.
+            selection: which pixels, and what is done to their points.
             mask: as in `point_mask`.
 
         Returns:
-            Points ordered by frame, row, column.
+            Points ordered by frame, row, column; by place where they are down-sampled.
 
         Raises:
-            InputError: as in `point_mask`.
+            InputError: as in `point_mask`, or too few points left for a step that needs neighbours
+                or an extent.
+            MissingPackageError: open3d, which finds neighbours, does not load.
         """
-        keep = self.point_mask(drop_fraction=drop_fraction, mask=mask)
-        return PointCloud(self.points_world[keep], self.video.frames[keep], self.confidence[keep])
+        normals = selection.normal_neighbours is not None
+        cloud = self._merged(self.point_mask(selection, mask=mask), facing=normals)
+        if selection.voxel_ratio is not None:
+            cloud = cloud.voxel_downsampled(selection.voxel_ratio * cloud.extent)
+        if selection.outlier_neighbours is not None:
+            kept = selection.outlier_neighbours, selection.outlier_std_ratio
+            cloud = cloud.without_outliers(*kept)
+        if selection.normal_neighbours is not None:
+            cloud = cloud.with_normals(neighbours=selection.normal_neighbours)
+        return cloud if selection.max_points is None else cloud.thinned(selection.max_points)
 
     def point_mask(
         self,
+        selection: PointSelection = DEFAULT_SELECTION,
         *,
-        drop_fraction: float = DROP_FRACTION,
         mask: Bool[Tensor, "t h w"] | None = None,
     ) -> Bool[Tensor, "t h w"]:
         """Return which pixels make the point cloud: the one rule behind every export.
 
         Pixels without depth and pixels outside the masks go first; of the rest, those whose
         confidence is below the `drop_fraction` quantile. So a mask does not shift what counts as
-        low confidence inside it, and equal confidences are all kept.
+        low confidence inside it, and equal confidences are all kept. Depth and slant are tested
+        likewise where the selection asks for it.
 
         Args:
-            drop_fraction: in [0, 1).
+            selection: which pixels; its other steps work on points, not on pixels.
             mask: True = keep, of those that the reconstruction's own mask keeps.
 
         Raises:
-            InputError: a fraction outside [0, 1), or a mask of another shape or dtype.
+            InputError: a mask of another shape or dtype.
         """
-        if not 0 <= drop_fraction < 1:
-            raise InputError(f"drop_fraction: expected a share in [0, 1), got {drop_fraction!r}")
-        keep = self.depth > 0 if self.mask is None else (self.depth > 0) & self.mask
+        valid = self.depth > 0
+        if self.mask is not None:
+            valid &= self.mask
         if mask is not None:
             check_tensor("mask", mask, tuple(self.depth.shape), torch.bool)
-            keep = keep & mask
-        confidence = self.confidence[keep]
-        if drop_fraction == 0 or len(confidence) == 0:
-            return keep
-        rank = 1 + int(drop_fraction * len(confidence))
-        return keep & (self.confidence >= confidence.kthvalue(rank).values)
+            valid &= mask
+        return chosen_pixels(selection, valid, self.depth, self.confidence, self.cameras.K)
+
+    def mesh(
+        self,
+        selection: PointSelection = MESH_SELECTION,
+        *,
+        mask: Bool[Tensor, "t h w"] | None = None,
+        truncation_voxels: float = 4.0,
+        least_views: int = 1,
+    ) -> Mesh:
+        """Fuse the depth maps to one surface, in which what the frames disagree on is averaged.
+
+        Args:
+            selection: which pixels, and with `voxel_ratio` how fine; no other step on points.
+            mask: as in `point_mask`.
+            truncation_voxels: how far from the surface the frames are averaged [voxels]; more
+                than the depth's error.
+            least_views: frames that have to agree on a place; 2 and more leave out what only one
+                frame says.
+
+        Raises:
+            InputError: as in `point_mask`, steps that a mesh has no use for, values out of range,
+                no pixel left, K with skew, or a surface of too many voxels.
+            MissingPackageError: open3d, which does it, does not load.
+        """
+        from jog3r.geometry.fusion import fuse_depth
+
+        ratio = check_mesh_selection(selection)
+        keep = self.point_mask(selection, mask=mask)
+        fused = fuse_depth(
+            self.depth,
+            keep,
+            self.video.frames,
+            self.cameras.K,
+            self.cameras.world_from_camera,
+            voxel_size=ratio * self._merged(keep).extent,
+            truncation_voxels=truncation_voxels,
+            least_views=least_views,
+        )
+        return Mesh(*fused)
+
+    def _merged(self, keep: Bool[Tensor, "t h w"], *, facing: bool = False) -> PointCloud:
+        """Gather the points of some pixels, frame by frame to save memory.
+
+        Args:
+            keep: which pixels.
+            facing: whether to put the directions to the cameras in the place of the normals.
+        """
+        count = int(keep.sum())
+        points, colors = torch.empty(count, 3), torch.empty(count, 3, dtype=torch.uint8)
+        confidence, normals = torch.empty(count), torch.empty(count, 3) if facing else None
+        stop = 0
+        for index, chosen in enumerate(keep):
+            start, stop = stop, stop + int(chosen.sum())
+            world_from_camera = self.cameras.world_from_camera[index]
+            world = pointmap_from_depth(self.depth[index], self.cameras.K[index], world_from_camera)
+            points[start:stop] = world[chosen]
+            colors[start:stop] = self.video.frames[index][chosen]
+            confidence[start:stop] = self.confidence[index][chosen]
+            if normals is not None:
+                normals[start:stop] = normalize(world_from_camera[:3, 3] - world[chosen], dim=1)
+        return PointCloud(points, colors, confidence, normals)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write video, cameras, depth, point cloud and an overview picture to a folder.

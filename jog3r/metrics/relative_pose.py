@@ -9,8 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from jog3r.errors import InputError
-from jog3r.geometry import check_transforms, relative, rigid
+from jog3r.geometry import relative, rigid
 from jog3r.geometry.precision import full_precision
+from jog3r.metrics.trajectories import present_frames
 
 MIN_BASELINE_SHARE = 1e-3
 """A true baseline shorter than this share of the clip's longest has no direction to compare."""
@@ -27,14 +28,16 @@ class RelativePoseErrors:
 
     A pair whose true baseline has no direction (`has_direction` False) counts for RRA alone; RTA
     and AUC are over the others, and NaN if there are none. `coverage` says how many those are and
-    has to be printed beside them.
+    has to be printed beside them. A pair that the estimate lacks counts as wrong everywhere, so
+    that leaving out what is difficult earns nothing; `estimated` says how many it has.
 
     Args:
-        rotation_deg: angle between true and estimated relative rotation, 0 to 180 [deg].
+        rotation_deg: angle between true and estimated relative rotation, 0 to 180 [deg]; NaN for
+            pairs that the estimate lacks.
         direction_deg: angle between true and estimated direction of the relative translation, 0 to
-            180 [deg]; 180 where the estimate does not move.
+            180 [deg]; 180 where the estimate does not move, NaN where it is missing.
         has_direction: whether the true baseline has a direction.
-        moves: whether the estimated one has.
+        moves: False where the estimate stands still.
     """
 
     rotation_deg: Float[Tensor, "pairs"]
@@ -48,8 +51,13 @@ class RelativePoseErrors:
         return float(self.has_direction.double().mean())
 
     @property
+    def estimated(self) -> float:
+        """Share of the pairs of which the estimate has both frames."""
+        return float((~self.rotation_deg.isnan()).double().mean())
+
+    @property
     def line_deg(self) -> Float[Tensor, "pairs"]:
-        """Direction error without regard to sign, 0 to 90 [deg]; 90 where nothing moves."""
+        """Direction error without regard to sign, 0 to 90 [deg]; 90 where nothing moves, or NaN."""
         line = torch.minimum(self.direction_deg, 180 - self.direction_deg)
         return line.masked_fill(~self.moves, 90.0)
 
@@ -69,19 +77,33 @@ class RelativePoseErrors:
         return float((error < threshold_deg)[self.has_direction].double().mean())
 
     def auc(self, limit_deg: int = AUC_DEG, *, sign_blind: bool = False) -> float:
-        """Area under the accuracy curve, AUC@limit, also called mAA.
+        """Area under the accuracy curve, AUC@limit, also called mAA, in bins of one degree.
 
         The error of a pair is the larger of its rotation and its direction error; the result is the
-        mean, over the thresholds 1, 2, ... limit, of the share of pairs below the threshold.
+        mean, over the thresholds 1, 2, ... limit, of the share of pairs below the threshold. This
+        is the rule of VGGT's evaluation and of most tables; `auc_exact` is less by up to one bin.
 
         Args:
             limit_deg: largest threshold [deg].
             sign_blind: as for `rta`.
         """
-        direction = self.line_deg if sign_blind else self.direction_deg
-        error = torch.maximum(self.rotation_deg, direction)[self.has_direction]
+        error = self._larger_deg(sign_blind)
         thresholds = torch.arange(1, limit_deg + 1, device=error.device)
         return float((error[:, None] < thresholds).double().mean())
+
+    def auc_exact(self, limit_deg: float = AUC_DEG, *, sign_blind: bool = False) -> float:
+        """Area under the accuracy curve without bins: its integral from 0 to the limit.
+
+        Args:
+            limit_deg: upper end of the curve [deg].
+            sign_blind: as for `rta`.
+        """
+        left = 1 - self._larger_deg(sign_blind) / limit_deg
+        return float(left.nan_to_num(0.0).clamp(min=0).double().mean())
+
+    def _larger_deg(self, sign_blind: bool) -> Tensor:
+        direction = self.line_deg if sign_blind else self.direction_deg
+        return torch.maximum(self.rotation_deg, direction)[self.has_direction]
 
     @classmethod
     def pooled(cls, clips: Sequence["RelativePoseErrors"]) -> "RelativePoseErrors":
@@ -102,7 +124,9 @@ class RelativePoseErrors:
 
 @full_precision
 def relative_pose_errors(
-    estimate: Float[Tensor, "t 4 4"], truth: Float[Tensor, "t 4 4"]
+    estimate: Float[Tensor, "t 4 4"],
+    truth: Float[Tensor, "t 4 4"],
+    valid: Bool[Tensor, " t"] | None = None,
 ) -> RelativePoseErrors:
     """Compare the relative poses of every unordered pair of frames.
 
@@ -111,11 +135,14 @@ def relative_pose_errors(
     do not change with the world's frame or scale.
 
     Args:
-        estimate: world_from_camera, in any world and at any scale.
+        estimate: world_from_camera, in any world and at any scale; NaN throughout where a frame is
+            missing.
         truth: world_from_camera.
+        valid: True where there is an estimate; None for wherever it is not NaN.
 
     Raises:
-        InputError: fewer than two frames, different numbers of frames, or no rigid transforms.
+        InputError: fewer than two frames, different numbers of frames, no rigid transforms, or no
+            frame of the estimate.
 
     Source: RRA and RTA as in PoseDiffusion (arXiv 2306.15667); AUC with the maximum per pair and
         1-degree bins as in VGGT's evaluation (arXiv 2503.11651).
@@ -128,20 +155,17 @@ def relative_pose_errors(
         >>> relative_pose_errors(no_motion(3), truth).rta(30)
         0.0
     """
-    for name, cameras in (("estimate", estimate), ("truth", truth)):
-        check_transforms(cameras, name=name)
-    if estimate.ndim != 3 or estimate.shape != truth.shape or len(truth) < 2:
-        raise InputError(
-            "estimate: expected as many frames as the truth, at least two, as (frames, 4, 4), got"
-            f" {tuple(estimate.shape)} and {tuple(truth.shape)}"
-        )
+    present = present_frames(estimate, truth, valid)
+    if len(truth) < 2:
+        raise InputError(f"truth: expected at least two frames, got {len(truth)}")
+    estimate = torch.where(present[:, None, None], estimate, torch.nan)
     i, j = torch.triu_indices(len(truth), len(truth), offset=1).unbind()
     found, true = (relative(c[i], c[j]) for c in (estimate.double(), truth.double()))
     rotation = roma.rotmat_geodesic_distance(found[:, :3, :3], true[:, :3, :3]).rad2deg()
     step, true_step = found[:, :3, 3], true[:, :3, 3]
     direction = _angle(step, true_step).rad2deg()
     length, true_length = step.norm(dim=1), true_step.norm(dim=1)
-    moves = length > MIN_ESTIMATE_SHARE * length.max()
+    moves = (length > MIN_ESTIMATE_SHARE * length.nan_to_num(0.0).max()) | length.isnan()
     least = max(MIN_BASELINE_SHARE * float(true_length.max()), MIN_BASELINE)
     direction = direction.masked_fill(~moves, 180.0)
     return RelativePoseErrors(rotation, direction, true_length > least, moves)

@@ -78,6 +78,27 @@ def test_auc_is_the_mean_share_over_thresholds(rotation, direction, expected: fl
     assert errors_of(rotation, direction).auc() == pytest.approx(expected)
 
 
+@settings(deadline=None, max_examples=30)
+@given(error=st.floats(0.0, 60.0))
+def test_auc_in_bins_is_above_the_integral_by_less_than_a_bin(error: float) -> None:
+    errors = errors_of([error], [0.0])
+    assert errors.auc_exact() == pytest.approx(max(1 - error / 30, 0), abs=1e-6)
+    assert -1e-6 <= errors.auc() - errors.auc_exact() <= 1 / 30 + 1e-6
+
+
+def test_pairs_that_the_estimate_lacks_count_as_wrong() -> None:
+    truth = scene("arc", frames=4, size=(4, 4)).world_from_camera
+    estimate = truth.clone()
+    estimate[3] = float("nan")
+    for errors in (
+        relative_pose_errors(estimate, truth),
+        relative_pose_errors(truth, truth, torch.arange(4) < 3),
+    ):
+        assert errors.estimated == errors.rra(5) == errors.rta(5) == 0.5
+        assert errors.auc() == errors.auc_exact() == errors.rta(5, sign_blind=True) == 0.5
+        assert errors.coverage == 1.0
+
+
 def test_auc_joins_both_errors_pair_by_pair() -> None:
     # Half of the pairs have a bad rotation, the other half a bad direction: no pair is good.
     errors = errors_of([0.0, 90.0], [90.0, 0.0])

@@ -5,6 +5,7 @@ surface it lies; the mesh is where that mean changes sign. So noise averages out
 frames contradict each other in is smoothed. open3d's VoxelBlockGrid does it; the voxels are sparse.
 """
 
+import math
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,8 +19,8 @@ from jog3r.geometry.open3d_package import require_open3d
 from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.geometry.transforms import invert
 
-MAX_BLOCKS = 1 << 15
-"""Blocks of voxels, of 80 KiB each, that a mesh may need: 2.5 GiB."""
+MAX_BLOCKS = 1 << 14
+"""Blocks of voxels, of 80 KiB each, that a mesh may need: 1.25 GiB, and as much while it grows."""
 _FIRST_BLOCKS = 1 << 10  # the grid grows by itself
 _BLOCK = 16  # voxels along the edge of a block
 
@@ -72,8 +73,12 @@ def fuse_depth(
             "truncation_voxels, least_views: expected at least 1 each, got"
             f" {truncation_voxels} and {least_views}"
         )
+    if not 0 < voxel_size < math.inf:
+        raise InputError(f"voxel_size: expected a length above 0, got {voxel_size!r}")
     if bool((K[:, 0, 1] != 0).any()):
         raise InputError("K: expected no skew for a mesh, got some; rectify the frames")
+    if not bool(keep.any()):
+        return _nothing()
     open3d = require_open3d("fuse depth maps")
     grid = _grid(open3d, voxel_size)
     for index in range(len(depth)):
@@ -128,7 +133,7 @@ def _check_blocks(most: int, voxel_size: float) -> None:
 def _triangles(mesh: Any) -> Triangles:
     """Bring a mesh into an order that does not depend on the run, as open3d's does."""
     if "positions" not in mesh.vertex or "indices" not in mesh.triangle:
-        return Triangles(torch.zeros(0, 3), torch.zeros(0, 3).long(), torch.zeros(0, 3).byte())
+        return _nothing()
     vertices = mesh.vertex.positions.numpy()
     order = np.lexsort(vertices.T)
     place = np.empty(len(order), dtype=np.int64)
@@ -142,3 +147,7 @@ def _triangles(mesh: Any) -> Triangles:
         torch.from_numpy(turned[np.lexsort(turned.T)]),
         torch.from_numpy(colors),
     )
+
+
+def _nothing() -> Triangles:
+    return Triangles(torch.zeros(0, 3), torch.zeros(0, 3).long(), torch.zeros(0, 3).byte())

@@ -14,16 +14,21 @@ from jog3r.cli import (
     convert,
     convert_cameras,
     demo,
+    evaluate_cameras,
     export,
     generate,
     info,
+    path,
     reconstruct,
     train,
 )
 from jog3r.cli.parser import Parser
 from jog3r.errors import InputError, Jog3rError
 
-COMMANDS = (demo, generate, reconstruct, export, convert_cameras, train, convert, info)
+COMMANDS = (
+    *(demo, generate, reconstruct, export, path, convert_cameras, evaluate_cameras),
+    *(train, convert, info),
+)
 USAGE, FAILURE, STOPPED = 2, 1, 130
 
 DESCRIPTION = """\

@@ -12,11 +12,11 @@ depth of the scene, for files that fit every scene. Besides the moves of `jog3r.
 
     {"move": "keyframes", "keyframes": [{"position_world": [0, 0, 0]},
       {"position_world": [1, 0, 2], "pan_deg": 30, "tilt_deg": 0, "roll_deg": 0, "zoom": 1.2}]}
-    {"move": "cameras", "file": "walk.txt", "format": "tum", "scale": 0.1}
+    {"move": "cameras", "file": "walk.txt", "scale": 0.1}
 
 goes smoothly through cameras that are listed (`rotation`, world_from_camera as 3x3 numbers, may
 stand in place of the angles, and `time` may say when, in any unit) or that a camera file holds,
-which is sought beside the description.
+which is sought beside the description. `format` may name the format of that file.
 """
 
 import json
@@ -184,7 +184,7 @@ class _Parser:
         values = self._in_world(given, [field.name for field in known], where)
         for field in known:
             if field.name not in values and field.default is MISSING:
-                raise InputError(f"{where}: expected {_spelled(field.name)} of a {name}, got none")
+                raise InputError(f"{where}: expected {_spelled(field.name)} for {name}, got none")
         converted = {
             field.name: self._value(values[field.name], field, f"{where}.{field.name}")
             for field in known
@@ -228,7 +228,7 @@ class _Parser:
         if self.median_depth_world is None:
             raise InputError(
                 f"{where}: expected a scene whose median depth is the unit, got none; name the"
-                f" scene or give {WORLD}"
+                f" scene, or give the length as {WORLD}"
             )
         if isinstance(value, list):
             return [_number(part, where) * self.median_depth_world for part in value]
@@ -257,10 +257,10 @@ class _Parser:
 
     def _cameras(self, given: Mapping[str, Any], where: str) -> Keyframes:
         _only(given, ("file", "format", "scale"), where)
-        for key in ("file", "format"):
-            if not isinstance(given.get(key), str):
-                raise InputError(f"{where}.{key}: expected text, got {given.get(key)!r}")
-        found = read_trajectory(self.folder / given["file"], given["format"])
+        for key, value in (("file", given.get("file")), ("format", given.get("format", ""))):
+            if not isinstance(value, str):
+                raise InputError(f"{where}.{key}: expected text, got {value!r}")
+        found = read_trajectory(self.folder / given["file"], given.get("format"))
         return recorded(found, scale=_number(given.get("scale", 1.0), f"{where}.scale"))
 
 

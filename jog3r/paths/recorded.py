@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from jog3r.errors import InputError
-from jog3r.export.cameras import read_cameras
-from jog3r.export.kitti import read_kitti
+from jog3r.export.cameras import format_named, read_named_cameras
+from jog3r.export.guess import guess_camera_format
 from jog3r.export.tum import read_tum
 from jog3r.geometry import focal
 from jog3r.geometry.keyframes import Keyframes
-from jog3r.results import Cameras, Reconstruction
+from jog3r.result_checks import as_path
+from jog3r.results import CameraFormat, Cameras, Reconstruction
 
 NOMINAL_SIZE = (1000, 1000)
 """Image size by which the K of a RealEstate10K file from elsewhere is multiplied where only the
@@ -25,42 +26,43 @@ class Trajectory(NamedTuple):
     Args:
         world_from_camera: (t, 4, 4).
         K: (t, 3, 3) [px] of an image of some size; None where the format has none.
-        times_s: (t,) time stamps; None where the format has none.
+        times_s: (t,) time stamps; None where they are not kept.
+        files: name of each camera's image; None where the file does not say it.
     """
 
     world_from_camera: Tensor
     K: Tensor | None = None
     times_s: Tensor | None = None
+    files: tuple[str, ...] | None = None
 
 
-def read_trajectory(path: str | Path, format: str) -> Trajectory:
+def read_trajectory(path: str | Path, format: CameraFormat | None = None) -> Trajectory:
     """Read the path of the camera, which needs no image size whatever the format.
 
     Args:
         path: to read.
-        format: as in `Cameras.load`, or `kitti`.
+        format: as in `Cameras.load`; None guesses it by the content.
 
     Raises:
-        InputError: unknown format.
+        InputError: unknown format, or one that cannot be guessed.
         FileError: missing, truncated or foreign file.
     """
-    if format == "tum":
-        cameras, times_s = read_tum(path)
+    place = as_path("path", path)
+    chosen = guess_camera_format(place) if format is None else format
+    if chosen == "tum":
+        cameras, times_s = read_tum(place)
         return Trajectory(cameras, times_s=times_s)
-    if format == "kitti":
-        return Trajectory(read_kitti(path))
-    if format == "realestate10k":
-        return _read_with_nominal_size(path)
-    found = read_cameras(path, format)  # type: ignore[arg-type]
-    return Trajectory(found.world_from_camera, found.K)
-
-
-def _read_with_nominal_size(path: str | Path) -> Trajectory:
+    read_path_alone = format_named(chosen).trajectory
+    if read_path_alone is not None:
+        return Trajectory(read_path_alone(place))
     try:
-        found = read_cameras(path, "realestate10k")
-    except InputError:  # the file is not ours and does not say its image size
-        found = read_cameras(path, "realestate10k", image_size=NOMINAL_SIZE)
-    return Trajectory(found.world_from_camera, found.K)
+        found = read_named_cameras(place, chosen)
+    except InputError:
+        if chosen != "realestate10k":
+            raise
+        # The file is not ours and does not say its image size.
+        found = read_named_cameras(place, chosen, image_size=NOMINAL_SIZE)
+    return Trajectory(found.cameras.world_from_camera, found.cameras.K, files=found.files)
 
 
 def recorded(cameras: Cameras | Trajectory, *, scale: float = 1.0) -> Keyframes:

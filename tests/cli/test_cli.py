@@ -18,7 +18,7 @@ from jog3r.cli.outputs import DESCRIPTIONS, check_free, print_outputs, slug
 from jog3r.errors import FileError, InputError, Jog3rError, MissingPackageError, SaveError
 from jog3r.export.folder import FORMAT
 
-NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+NAMES = [command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS]
 
 
 def fails(words: list[str], capsys: pytest.CaptureFixture[str], *, status: int, says: str) -> None:

@@ -119,7 +119,7 @@ def test_a_camera_file_is_found_beside_the_description(tmp_path: Path) -> None:
         ({"move": "fly"}, "camera_path.move: expected one of dolly, .*cameras, got 'fly'"),
         ({"angle_deg": 3}, "camera_path.move: expected one of"),
         ([1], "camera_path: expected an object"),
-        ({"move": "orbit", "angle_deg": 90}, "expected radius_world .or radius_depths. of a orbit"),
+        ({"move": "orbit", "angle_deg": 90}, "expected radius_world .or radius_depths. for orbit"),
         (ORBIT | {"angle_rad": 1}, "angle_rad: expected angle_deg, got 'angle_rad'; .* the unit"),
         (ORBIT | {"radius_m": 1}, r"radius_m: expected radius_world \(or radius_depths\)"),
         (ORBIT | {"radius": 1}, "radius: expected radius_world"),

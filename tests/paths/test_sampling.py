@@ -165,4 +165,4 @@ def test_what_a_scene_does_not_have_is_refused() -> None:
     with pytest.raises(InputError, match="scale: expected a factor above 0"):
         recorded(here.cameras, scale=0.0)
     with pytest.raises(InputError, match="format: expected one of"):
-        read_trajectory("x", "obj")
+        read_trajectory("x", "obj")  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ Conventions: `colmap_records`. What COLMAP 4 adds, rigs.txt and frames.txt, it m
 they are missing, one rig per camera, and so do we: they are neither written nor read.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,7 +189,7 @@ def _read_points(path: Path) -> Points:
             )
         rows.append(row)
         names = ["IMAGE_ID", "POINT2D_IDX"] * (len(words) // 2 - 4)
-        track = _numbers(path, line, [*words[:8], *words[8:]], [*POINT_COLUMNS, *names], 8)
+        track = _numbers(path, line, words, [*POINT_COLUMNS, *names], 8)
         tracks.append(np.reshape(track, (-1, 2)).astype(np.int64))
     table = np.reshape(np.array(rows, dtype=np.float64), (-1, 7))
     if len(set(ids)) != len(ids):
@@ -214,6 +215,13 @@ def _numbers(
     path: Path, line: int, words: list[str], names: list[str], start: int
 ) -> tuple[float, ...]:
     """Return the numbers from column `start` (counted from 0) on."""
+    try:
+        values = tuple(map(float, words[start:]))
+    except ValueError:
+        values = (math.nan,)
+    if all(map(math.isfinite, values)):
+        return values
+    # Looking at each entry takes several times as long, and names the one that is wrong.
     return tuple(
         finite_number(path, line, column + 1, names[column], words[column])
         for column in range(start, len(words))

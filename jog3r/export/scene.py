@@ -56,6 +56,9 @@ SceneFormat = Literal[
 ]
 
 
+NOT_THE_EXPORT = "the scene itself looks the same: it is the reconstruction, not the export"
+
+
 class Export(NamedTuple):
     """What was written, read back."""
 
@@ -151,17 +154,23 @@ def frame_clouds(scene: Reconstruction, selection: PointSelection) -> Iterator[P
 def _checked(
     path: Path, chosen: _Format, scene: Reconstruction, selection: PointSelection
 ) -> Export:
+    """Read back what was written; what it lacks is taken from the scene."""
     back = chosen.read(path)
-    points, colors = back.points, back.colors
-    count = 0 if points is None else len(points)
-    if points is None or colors is None:
-        cloud = scene.select_points(selection)
-        points, colors = cloud.points, cloud.colors
+    cloud = scene.select_points(selection)
+    points = cloud.points if back.points is None else back.points
+    colors = cloud.colors if back.colors is None else back.colors
     cameras = scene.cameras if back.cameras is None else back.cameras
     if back.world_from_camera is not None:
         cameras = replace(cameras, world_from_camera=back.world_from_camera)
     frames = scene.video.frames if back.frames is None else back.frames
-    return Export(path, count, check_export(points, colors, cameras, frames, scene.depth))
+    report = check_export(points, colors, cameras, frames, scene.depth)
+    if report.warnings:
+        own = check_export(
+            cloud.points, cloud.colors, scene.cameras, scene.video.frames, scene.depth
+        )
+        if own.warnings == report.warnings:
+            report = replace(report, warnings=(*report.warnings, NOT_THE_EXPORT))
+    return Export(path, 0 if back.points is None else len(back.points), report)
 
 
 def _images(scene: Reconstruction) -> list[str]:

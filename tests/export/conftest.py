@@ -47,7 +47,7 @@ def build_reconstruction(frames: int = T, size: tuple[int, int] = (H, W)) -> Rec
     )
 
 
-def build_room(frames: int = 6, size: tuple[int, int] = (36, 48)) -> Reconstruction:
+def build_room(frames: int = 6, size: tuple[int, int] = (24, 32)) -> Reconstruction:
     """An exact scene: inside a cube whose walls are coloured by their position, seen on a walk."""
     step = torch.linspace(0, 1, frames, dtype=torch.float64)
     turn = 0.05 + torch.stack([0.3 * step, -0.8 * step, 0.1 * step], dim=-1)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -13,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jog3r import Cameras, FileError, InputError
+from jog3r.export.cameras import FORMATS, NamedCameras, read_named_cameras, write_cameras
 from jog3r.export.cameras_json import read_cameras_json, write_cameras_json
+from jog3r.export.guess import guess_camera_format
+from jog3r.export.kitti import read_kitti, write_kitti
 from jog3r.export.realestate10k import read_realestate10k, write_realestate10k
 from jog3r.export.tum import read_tum, write_tum
+from jog3r.results import CameraFormat
 
 Make = Callable[..., Cameras]
 
@@ -36,6 +40,15 @@ def write_lines(path: Path, lines: list[str]) -> Path:
     path.write_text("\n".join(lines) + "\n")
     return path
 
+
+def lens(cameras: Cameras, format: str) -> dict[str, Any]:
+    """What has to be told to read formats that hold no lens."""
+    known = {"K": cameras.K[0], "image_size": cameras.image_size}
+    return known if format in WITHOUT_LENS else {}
+
+
+EXACT = {"json", "kitti", "nerfstudio", "npz"}
+WITHOUT_LENS = {"tum", "kitti"}
 
 # Round trips
 
@@ -66,6 +79,31 @@ def test_round_trips_are_exact_to_float32(
     )
     assert torch.equal(loaded.world_from_camera[:, :3, 3], original.world_from_camera[:, :3, 3])
     assert torch.equal(loaded.K, original.K[:1].repeat(len(original), 1, 1))
+
+
+@pytest.mark.parametrize("format", get_args(CameraFormat))
+@pytest.mark.parametrize("magnitude", [1e-3, 1.0, 1e4])
+def test_every_format_comes_back(
+    make_cameras: Make, tmp_path: Path, format: Any, magnitude: float
+) -> None:
+    original = make_cameras()
+    original.world_from_camera[:, :3, 3] *= magnitude
+    loaded = Cameras.load(original.save(tmp_path / "a", format), format, **lens(original, format))
+    assert guess_camera_format(tmp_path / "a") == format
+    if format in EXACT:
+        assert torch.equal(loaded.world_from_camera, original.world_from_camera)
+    else:  # through an inverse or a quaternion
+        difference = (loaded.world_from_camera - original.world_from_camera).abs()
+        assert difference[:, :3, :3].max() <= 1.2e-7
+        assert difference[:, :3, 3].max() <= 1.2e-7 * 13 * magnitude
+    if format not in WITHOUT_LENS:
+        assert torch.equal(loaded.K, original.K)
+        assert loaded.image_size == original.image_size
+
+
+def test_every_format_is_in_the_table() -> None:
+    assert set(FORMATS) == set(get_args(CameraFormat))
+    assert {name for name, format in FORMATS.items() if format.read is None} == WITHOUT_LENS
 
 
 def test_time_stamps_follow_the_frame_rate(cameras: Cameras, tmp_path: Path) -> None:
@@ -177,11 +215,41 @@ def test_each_camera_keeps_its_own_image_beyond_ten_frames(
     read = read_cameras_json(tmp_path / "c.json")
     for file, world_from_camera in zip(read.files, read.cameras.world_from_camera, strict=True):
         assert file == f"frame{int(world_from_camera[0, 3])}.png"
-    for format in ("realestate10k", "tum"):
-        extra = {"K": cameras.K[0], "image_size": (18, 24)} if format == "tum" else {}
-        loaded = Cameras.load(cameras.save(tmp_path / format, format), format, **extra)
+    for format in get_args(CameraFormat):
+        path = cameras.save(tmp_path / format, format)
+        loaded = Cameras.load(path, format, **lens(cameras, format))
         x = loaded.world_from_camera[:, 0, 3]
         torch.testing.assert_close(x, torch.arange(123.0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("format", [name for name, known in FORMATS.items() if known.has_files])
+def test_every_name_keeps_its_camera(make_cameras: Make, tmp_path: Path, format: Any) -> None:
+    cameras = make_cameras(23)
+    order = torch.randperm(23, generator=torch.Generator().manual_seed(1)).tolist()
+    names = [f"view{number}.jpg" for number in order]  # sorted, they are another order
+    write_cameras(tmp_path / "a", cameras, format, files=names)
+    read = read_named_cameras(tmp_path / "a", format)
+    assert read.files is not None
+    for name, world_from_camera in zip(read.files, read.cameras.world_from_camera, strict=True):
+        assert name == f"view{order[round(float(world_from_camera[0, 3]))]}.jpg"
+    write_cameras(tmp_path / "plain", cameras, format)
+    plain = read_named_cameras(tmp_path / "plain", format).files
+    assert plain is None or list(plain) == sorted(plain)
+
+
+def test_names_and_time_go_where_there_is_a_place(cameras: Cameras, tmp_path: Path) -> None:
+    names = [f"{index}.png" for index in range(13)]
+    for name, format in FORMATS.items():
+        if not format.has_files:
+            with pytest.raises(InputError, match=f"files: expected None, {name} has no place"):
+                write_cameras(tmp_path / "a", cameras, name, files=names)  # type: ignore[arg-type]
+        if not format.has_time:
+            with pytest.raises(InputError, match=f"fps: expected None, {name} has no place"):
+                cameras.save(tmp_path / "a", name, fps=8)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+    for name in ("json", "npz"):
+        write_cameras(tmp_path / name, cameras, name, files=names, fps=8)
+        assert read_named_cameras(tmp_path / name, name) == NamedCameras(cameras, tuple(names), 8)
 
 
 def test_as_many_images_as_cameras(cameras: Cameras, tmp_path: Path) -> None:
@@ -208,6 +276,11 @@ def test_as_many_images_as_cameras(cameras: Cameras, tmp_path: Path) -> None:
         ("tum", {"K": [[1.0]], "image_size": (18, 24)}, "K: expected 3x3 numbers"),
         ("tum", {"K": "K", "image_size": (18, 24)}, "K: expected 3x3 numbers"),
         ("realestate10k", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
+        ("kitti", {"image_size": (18, 24)}, "K, image_size: expected both for kitti"),
+        ("npz", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
+        ("nerfstudio", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
+        ("colmap-text", {"image_size": (24, 18)}, r"image_size: expected \(18, 24\) as in"),
+        ("colmap-binary", {"K": torch.eye(3)}, "K: expected None, since colmap-binary files"),
     ],
 )
 def test_loading_refuses_arguments_it_cannot_honour(
@@ -250,18 +323,60 @@ def test_intrinsics_and_size_may_come_as_lists_or_arrays(
     assert loaded.image_size == (18, 24)
 
 
-@pytest.mark.parametrize("format", ["realestate10k", "tum", "json"])
+@pytest.mark.parametrize("format", ["realestate10k", "tum", "kitti", "json", "nerfstudio"])
 def test_a_byte_order_mark_is_passed_over(cameras: Cameras, tmp_path: Path, format: Any) -> None:
     path = cameras.save(tmp_path / "a", format)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    extra = {"K": cameras.K[0], "image_size": (18, 24)} if format == "tum" else {}
-    assert Cameras.load(path, format, **extra).image_size == (18, 24)
+    assert Cameras.load(path, format, **lens(cameras, format)).image_size == (18, 24)
 
 
 def test_foreign_realestate10k_files_need_the_image_size(shared: Path) -> None:
     path = next((shared / "data/re10k_clips").glob("*/original_cameras.txt"))
     with pytest.raises(InputError, match=r"image_size: expected \(height, width\) of the images"):
         Cameras.load(path, "realestate10k")
+
+
+# Which format is it?
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [
+        ("re10k_clips/0bf152ef84195293/original_cameras.txt", "realestate10k"),
+        ("trajectory_eval/freiburg1_xyz-groundtruth.txt", "tum"),
+        ("trajectory_eval/KITTI_00_gt.txt", "kitti"),
+        ("fox/cameras.json", "json"),
+        ("fox/original_transforms.json", "nerfstudio"),
+    ],
+)
+def test_real_files_are_recognised(shared: Path, name: str, format: str) -> None:
+    assert guess_camera_format(shared / "data" / name) == format
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "format: expected lines of 19 or 8 or 12 columns .* got .*; name the format"),
+        ("1 2 3\n", r"got \[3\]; name the format"),
+        ("0 0 0 0 0 0 0 1\n1 0 0 0 0 1 0 0 0 0 1 0\n", r"got \[8, 12\]"),
+        ('{"frames": [{"pose": 1}]}', "expected 'convention' or frames with 'transform_matrix'"),
+        ('{"frames": 5}', "got neither; name the format"),
+    ],
+)
+def test_unknown_content_is_not_guessed(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a").write_text(text)
+    with pytest.raises(InputError, match=message):
+        guess_camera_format(tmp_path / "a")
+
+
+def test_guessing_needs_something_to_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a COLMAP model in .*, got neither"):
+        guess_camera_format(tmp_path)
+    with pytest.raises(FileError, match="expected cameras, got 'No such file"):
+        guess_camera_format(tmp_path / "nothing")
+    (tmp_path / "a").write_text('{"frames": [')
+    with pytest.raises(FileError, match=r"expected JSON, got .* is it truncated"):
+        guess_camera_format(tmp_path / "a")
 
 
 # Damaged files
@@ -318,6 +433,66 @@ def test_damaged_tum(tmp_path: Path, lines: list[str], message: str) -> None:
         read_tum(path)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_w_first_shows_where_the_first_camera_is_the_world(
+    cameras: Cameras, tmp_path: Path
+) -> None:
+    """The same cameras, as programs write them that put w first."""
+    world_from_camera = torch.linalg.inv(cameras.world_from_camera[0]) @ cameras.world_from_camera
+    world_from_camera[0] = torch.eye(4)
+    path = tmp_path / "cameras.txt"
+    write_tum(path, Cameras(world_from_camera, cameras.K, cameras.image_size))
+    rows = np.loadtxt(path)
+    np.savetxt(path, rows[:, [0, 1, 2, 3, 7, 4, 5, 6]])
+    with pytest.raises(FileError, match=r"line 1, columns 5 to 8: .* w last, got 1 0 0 0, .*wxyz"):
+        read_tum(path)
+    back = read_tum(path, quaternion="wxyz").world_from_camera
+    torch.testing.assert_close(back, world_from_camera, atol=1e-6, rtol=1e-6)
+    turned = read_tum(path, quaternion="xyzw").world_from_camera[0]
+    assert turned.diagonal().tolist() == [1, -1, -1, 1]
+    np.savetxt(path, rows[1:, [0, 1, 2, 3, 7, 4, 5, 6]])
+    assert len(read_tum(path).world_from_camera) == 12  # nothing tells these from w last
+    with pytest.raises(InputError, match="quaternion: expected 'xyzw' or 'wxyz', got 'w'"):
+        read_tum(path, quaternion="w")  # type: ignore[arg-type]
+
+
+def test_kitti_as_numpy_reads_it(cameras: Cameras, tmp_path: Path) -> None:
+    write_kitti(tmp_path / "cameras.txt", cameras)
+    rows = np.loadtxt(tmp_path / "cameras.txt", dtype=np.float32)
+    np.testing.assert_array_equal(rows.reshape(13, 3, 4), cameras.world_from_camera[:, :3])
+
+
+def test_real_kitti_files(shared: Path) -> None:
+    for name in ("KITTI_00_gt", "KITTI_00_ORB"):
+        path = shared / f"data/trajectory_eval/{name}.txt"
+        read = read_kitti(path)
+        rows = np.loadtxt(path).reshape(-1, 3, 4)
+        np.testing.assert_array_equal(read[:, :3], rows.astype(np.float32))
+        assert len(read) > 4000
+
+
+STRAIGHT = "1 0 0 5 0 1 0 6 0 0 1 7"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([""], "expected one line per camera .*, got none"),
+        ([STRAIGHT, STRAIGHT[:-2]], r"line 2: expected 12 columns \(m00 .*\), got 11"),
+        ([STRAIGHT + " 0 0 0 1"], "line 1: expected 12 columns .* got 16"),
+        ([STRAIGHT.replace("6", "x")], r"line 1, column 8 \(m13\): expected a finite number"),
+        ([STRAIGHT.replace("5", "nan")], r"line 1, column 4 \(m03\): .* got 'nan'"),
+        ([STRAIGHT, "-" + STRAIGHT], "line 2, columns 1 to 12: .* determinant -1, .*mirrored"),
+        (["2" + STRAIGHT[1:]], "line 1, columns 1 to 12: expected a rotation"),
+        (["1 0 0 0 1 0 0 0 1 5 6 7"], "line 1, .*determinant 0, .* column by column"),
+    ],
+)
+def test_damaged_kitti(tmp_path: Path, lines: list[str], message: str) -> None:
+    path = write_lines(tmp_path / "cameras.txt", lines)
+    with pytest.raises(FileError, match=f"^{re.escape(str(path))}: .*{message}"):
+        read_kitti(path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -349,10 +524,10 @@ def test_damaged_json(
         read_cameras_json(path)
 
 
-@pytest.mark.parametrize("format", ["realestate10k", "tum", "json"])
+@pytest.mark.parametrize("format", ["realestate10k", "tum", "kitti", "json", "nerfstudio"])
 def test_missing_and_binary_files(tmp_path: Path, format: Any) -> None:
     arguments: dict[str, Any] = {"image_size": (18, 24)}
-    if format == "tum":
+    if format in WITHOUT_LENS:
         arguments["K"] = torch.tensor([[20.0, 0, 12], [0, 20, 9], [0, 0, 1]])
     with pytest.raises(FileError, match=r"nothing\.txt: expected a text file, got none"):
         Cameras.load(tmp_path / "nothing.txt", format, **arguments)

@@ -15,11 +15,10 @@ Pan        turns right, from +z towards +x                   keeps its place
 Tilt       turns up, from +z towards -y                      keeps its place
 Roll       clockwise for who looks through the camera        keeps its place
 Zoom       factor above 1: things get larger                 keeps its place, K changes
-Orbit      to the right, and up, around a point ahead        keeps looking at that point
-Arc        to the right around a point ahead                 keeps looking at that point
-Spiral     to the right, up, and outwards, around it         keeps looking at that point
 Handheld   no sign: trembles                                 moves and turns a little
 =========  ================================================  =======================================
+
+`camera_orbits` has the moves around a point: `Orbit`, `Arc`, `Spiral`.
 """
 
 import math
@@ -195,98 +194,11 @@ class Zoom(Move):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("factor", self.factor)
+        check_positive("factor", self.factor)
 
     def _motion(self, times: Tensor) -> Motion:
         still = torch.eye(4, dtype=times.dtype).expand(len(times), 4, 4)
         return Motion(still, self.factor**times)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Orbit(Move):
-    """Move around a point straight ahead, and keep looking at it.
-
-    Args:
-        angle_deg: to the right, about the vertical axis of the first camera; 360 closes the circle.
-        radius_world: distance of the point; also of the camera from it, all the way.
-        elevation_deg: upwards over the point on the way; negative for down.
-
-    Raises:
-        InputError: a radius that is not above 0.
-    """
-
-    angle_deg: float
-    radius_world: float
-    elevation_deg: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive("radius_world", self.radius_world)
-
-    def _motion(self, times: Tensor) -> Motion:
-        around = _rotations(-times * self.angle_deg, DOWN)
-        rotation = around @ _rotations(-times * self.elevation_deg, RIGHT)
-        centre = self.radius_world * times.new_tensor(FORWARD)
-        return _unzoomed(rigid(rotation, centre - rotation @ centre))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arc(Move):
-    """Move along part of a circle around a point straight ahead, and keep looking at it.
-
-    An orbit that is measured by the way the camera goes, as a truck is.
-
-    Args:
-        distance_world: length of the way along the circle, to the right; negative for left.
-        radius_world: distance of the point.
-
-    Raises:
-        InputError: a radius that is not above 0.
-    """
-
-    distance_world: float
-    radius_world: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive("radius_world", self.radius_world)
-
-    def _motion(self, times: Tensor) -> Motion:
-        angle_deg = math.degrees(self.distance_world / self.radius_world)
-        return Orbit(angle_deg=angle_deg, radius_world=self.radius_world)._motion(times)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spiral(Move):
-    """Move around a point straight ahead while the circle widens and rises; keep looking at it.
-
-    Args:
-        angle_deg: to the right, about the vertical axis of the first camera; 720 for two turns.
-        radius_world: distance of the point at the start.
-        end_radius_world: distance of the camera from the vertical axis through it at the end.
-        rise_world: how much higher the camera ends; negative for lower.
-
-    Raises:
-        InputError: a radius that is not above 0.
-    """
-
-    angle_deg: float
-    radius_world: float
-    end_radius_world: float
-    rise_world: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive("radius_world", self.radius_world)
-        _check_positive("end_radius_world", self.end_radius_world)
-
-    def _motion(self, times: Tensor) -> Motion:
-        around = _rotations(-times * self.angle_deg, DOWN)
-        radius = self.radius_world + times * (self.end_radius_world - self.radius_world)
-        centre = self.radius_world * times.new_tensor(FORWARD)
-        place = centre - radius[:, None] * around[..., 2]
-        place = place - self.rise_world * times[:, None] * times.new_tensor(DOWN)
-        return _unzoomed(look_at(place, centre.expand_as(place)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,54 +239,34 @@ class Handheld(Move):
         angle = 2 * math.pi * times[:, None, None] * frequency + phase
         signal = math.sqrt(2 / WAVES) * (torch.sin(angle) - torch.sin(phase)).sum(dim=-1)
         rotation = roma.rotvec_to_rotmat(math.radians(self.rotation_deg) * signal[:, :3])
-        return _unzoomed(rigid(rotation, self.shift_world * signal[:, 3:]))
+        return unzoomed(rigid(rotation, self.shift_world * signal[:, 3:]))
 
 
-def look_at(
-    position: Float[Tensor, "*b 3"], target: Float[Tensor, "*b 3"]
-) -> Float[Tensor, "*b 4 4"]:
-    """Return world_from_camera of cameras that look at a target, upright where y points down.
-
-    Raises:
-        InputError: a camera at its target, or straight above or below it.
-
-    Example:
-        >>> look_at(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([5.0, 0.0, 1.0]))[:3, 2]
-        tensor([1., 0., 0.])
-    """
-    check_tensor("position", position, (3,))
-    check_tensor("target", target, (3,))
-    away = target - position
-    side = torch.linalg.cross(away.new_tensor(DOWN).expand_as(away), away)
-    if bool((side.norm(dim=-1) <= 1e-6 * away.norm(dim=-1)).any()):
-        raise InputError(
-            "target: expected one that is not at the camera, nor straight above or below it, got"
-            " one; move the camera aside"
-        )
-    forward = away / away.norm(dim=-1, keepdim=True)
-    right = side / side.norm(dim=-1, keepdim=True)
-    down = torch.linalg.cross(forward, right)
-    return rigid(torch.stack([right, down, forward], dim=-1), position)
-
-
-def _rotations(angle_deg: Tensor, axis: tuple[float, float, float]) -> Tensor:
+def rotations(angle_deg: Tensor, axis: tuple[float, float, float]) -> Tensor:
+    """Return the rotations (t, 3, 3) by angles (t,) [deg] about an axis."""
     return roma.rotvec_to_rotmat(angle_deg.deg2rad()[:, None] * angle_deg.new_tensor(axis))
 
 
 def _turned(angle_deg: Tensor, axis: tuple[float, float, float]) -> Motion:
-    rotation = _rotations(angle_deg, axis)
-    return _unzoomed(rigid(rotation, rotation.new_zeros(len(rotation), 3)))
+    rotation = rotations(angle_deg, axis)
+    return unzoomed(rigid(rotation, rotation.new_zeros(len(rotation), 3)))
 
 
 def _shifted(distance: Tensor, axis: tuple[float, float, float]) -> Motion:
     unturned = torch.eye(3, dtype=distance.dtype).expand(len(distance), 3, 3)
-    return _unzoomed(rigid(unturned, distance[:, None] * distance.new_tensor(axis)))
+    return unzoomed(rigid(unturned, distance[:, None] * distance.new_tensor(axis)))
 
 
-def _unzoomed(start_from_camera: Tensor) -> Motion:
+def unzoomed(start_from_camera: Tensor) -> Motion:
+    """Return a motion whose focal length stays."""
     return Motion(start_from_camera, start_from_camera.new_ones(len(start_from_camera)))
 
 
-def _check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    """Check an amount that cannot be zero or negative.
+
+    Raises:
+        InputError: not above 0.
+    """
     if value <= 0:
         raise InputError(f"{name}: expected above 0, got {value:g}; correct it")

@@ -9,21 +9,18 @@ The picture, `jog3r.paths.preview.write_preview`, is not imported here: it needs
 """
 
 from jog3r.geometry.camera_moves import (
-    Arc,
     Dolly,
     Handheld,
     Motion,
     Move,
-    Orbit,
     Pan,
     Pedestal,
     Roll,
-    Spiral,
     Tilt,
     Truck,
     Zoom,
-    look_at,
 )
+from jog3r.geometry.camera_orbits import Arc, Orbit, Spiral, look_at
 from jog3r.geometry.camera_paths import Eased, Reversed, Series, Together
 from jog3r.geometry.keyframes import Keyframes
 from jog3r.paths.path_file import describe, parse_move, read_path, write_path

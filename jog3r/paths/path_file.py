@@ -34,19 +34,17 @@ from jog3r.export.atomic import atomic_file
 from jog3r.export.cameras_json import read_json
 from jog3r.geometry import rigid
 from jog3r.geometry.camera_moves import (
-    Arc,
     Dolly,
     Handheld,
     Move,
-    Orbit,
     Pan,
     Pedestal,
     Roll,
-    Spiral,
     Tilt,
     Truck,
     Zoom,
 )
+from jog3r.geometry.camera_orbits import Arc, Orbit, Spiral
 from jog3r.geometry.camera_paths import Eased, Reversed, Series, Together
 from jog3r.geometry.keyframes import Keyframes
 from jog3r.paths.recorded import read_trajectory, recorded

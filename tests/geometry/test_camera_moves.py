@@ -11,20 +11,17 @@ from torch import Tensor
 
 from jog3r.errors import InputError
 from jog3r.geometry.camera_moves import (
-    Arc,
     Dolly,
     Handheld,
     Move,
-    Orbit,
     Pan,
     Pedestal,
     Roll,
-    Spiral,
     Tilt,
     Truck,
     Zoom,
-    look_at,
 )
+from jog3r.geometry.camera_orbits import Arc, Orbit, Spiral, look_at
 from jog3r.geometry.camera_paths import Eased, Reversed, Series, Together
 from jog3r.geometry.keyframes import Keyframes
 

@@ -57,14 +57,15 @@ def add_parser(commands: Any) -> None:
         "--image-size",
         type=image_size,
         metavar="WxH",
-        help="width and height of the images [px], where IN does not say it, as in 640x480",
+        help="width and height of the images [px], as in 640x480 (default: as IN says)",
     )
     parser.add_argument(
         "--K",
         type=finite,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
-        help="focal lengths and principal point [px], for tum and kitti, which have none",
+        help="focal lengths and principal point [px], for tum and kitti, which have none"
+        " (default: as IN says)",
     )
     parser.add_argument(
         "--fps", type=positive, metavar="RATE", help="frames per second of OUT (default: as in IN)"

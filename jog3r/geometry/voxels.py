@@ -10,7 +10,10 @@ from jog3r.errors import InputError
 
 CHUNK = 1 << 18
 """Points that are worked on at the same time: memory does not grow with the set."""
-_BITS = 21  # of each axis in the number of a voxel: three fit into 63 bits
+# Odd numbers of 64 bits, as hash functions use them: (x, y, z) -> x + Y y + Z z, which wraps round,
+# tells all voxels apart that a scene may have, also when a speck lies 10^6 extents away.
+_Y, _Z = 0x9E3779B97F4A7C15 - 2**64, 0xC2B2AE3D27D4EB4F - 2**64
+_MOST = 2.0**53  # voxels along an axis that float64 counts
 
 
 def voxel_means(
@@ -22,7 +25,7 @@ def voxel_means(
     """Return the weighted mean of points and values in every voxel that is not empty.
 
     open3d's own down-sampling gives another order and other last digits in every run; this one
-    gives the same result every time, ordered by z, y, x of the voxels.
+    gives the same result every time.
 
     Args:
         points: finite; the grid begins at their smallest coordinates.
@@ -34,22 +37,22 @@ def voxel_means(
         Means of the points and of each of the values, as floating point numbers like the points.
 
     Raises:
-        InputError: more than two million voxels along an axis.
+        InputError: more than 2^53 voxels along an axis.
 
     Example:
         >>> points = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [9.0, 0.0, 0.0]])
         >>> means, _ = voxel_means(points, [], torch.tensor([1.0, 3.0, 1.0]), 4.0)
-        >>> means[:, 0].tolist()
+        >>> means[:, 0].sort().values.tolist()
         [2.25, 9.0]
     """
     if not len(points):
         return points, [value.to(points) for value in values]
     origin = points.amin(dim=0).double()
     most = float((points.amax(dim=0).double() - origin).max()) / size
-    if most >= 2**_BITS:
+    if most >= _MOST:
         raise InputError(
-            f"size: expected at most {2**_BITS} voxels along each axis, got {most:.3g} of {size:g};"
-            " take larger voxels"
+            f"size: expected at most {_MOST:.0e} voxels along each axis, got {most:.0e} of"
+            f" {size:g}; take larger voxels"
         )
     widths = [1, 3, *(value.shape[1] for value in values)]
     keys, sums = torch.zeros(0).long(), torch.zeros(0, sum(widths)).double()
@@ -67,7 +70,7 @@ def voxel_means(
 
 def _numbers(offset: Float[Tensor, "n 3"], size: float) -> Int[Tensor, " n"]:
     x, y, z = (offset / size).long().unbind(dim=1)
-    return (((z << _BITS) | y) << _BITS) | x
+    return x + _Y * y + _Z * z
 
 
 def _summed(

@@ -103,7 +103,7 @@ class PointCloud(Result):
                 is a size that suits every scene.
 
         Raises:
-            InputError: a size that is not above 0, or more than two million cubes along an axis.
+            InputError: a size that is not above 0, or more than 2^53 cubes along an axis.
         """
         if not 0 < voxel_size < math.inf:
             raise InputError(f"voxel_size: expected a length above 0, got {voxel_size!r}")

@@ -102,7 +102,8 @@ class Reconstruction(Result):
             mask: as in `point_mask`.
 
         Returns:
-            Points ordered by frame, row, column; by place where they are down-sampled.
+            Points ordered by frame, row, column; where they are down-sampled, in an order that
+            depends on nothing else but the points.
 
         Raises:
             InputError: as in `point_mask`, or too few points left for a step that needs neighbours

@@ -69,7 +69,7 @@ def alignment(args: argparse.Namespace) -> Callable[[], Any]:
     """Cameras from the pointmaps that V2C makes of the same clip."""
     import torch
 
-    from jog3r.alignment import align
+    from jog3r.alignment import solve
     from jog3r.data.fit import resize_and_crop
     from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
 
@@ -78,7 +78,7 @@ def alignment(args: argparse.Namespace) -> Callable[[], Any]:
     tokens = video_tokens(model, frames[None], [0])[0]
     pairs = token_pointmaps(model, tokens, star(len(tokens)))
     torch.set_num_threads(1)
-    return lambda: align(pairs)
+    return lambda: solve(pairs)
 
 
 def training_step(args: argparse.Namespace) -> Callable[[], Any]:

@@ -20,7 +20,7 @@ from benchmarks import held_out
 from benchmarks.poses import RULE, mean_and_error, pose_row
 from benchmarks.prompted_moves import group_of
 from benchmarks.record import Record, load_model, parser, progress
-from jog3r.alignment import Alignment, PairPointmaps, Regularisers, align, refine_photometrically
+from jog3r.alignment import Alignment, PairPointmaps, Regularisers, refine_photometrically, solve
 from jog3r.data.world import WorldClip
 from jog3r.errors import InputError
 from jog3r.metrics.depth import DepthErrors, constant_depth, depth_errors
@@ -35,11 +35,11 @@ BATCH = 8
 MOVES = ("forward", "backward", "sideways", "vertical", "orbits", "turns")
 Method = Callable[[PairPointmaps, Tensor], Alignment]
 VARIANTS: dict[str, Method] = {
-    "jog3r": lambda pairs, video: refine_photometrically(align(pairs), video),
-    "pixels alone": lambda pairs, video: refine_photometrically(wall(align(pairs)), video),
-    "pointmaps alone": lambda pairs, video: align(pairs),
-    "no regularisers": lambda pairs, video: align(pairs, regularisers=Regularisers.off()),
-    "no refinement": lambda pairs, video: align(pairs, refine=False),
+    "jog3r": lambda pairs, video: refine_photometrically(solve(pairs), video),
+    "pixels alone": lambda pairs, video: refine_photometrically(wall(solve(pairs)), video),
+    "pointmaps alone": lambda pairs, video: solve(pairs),
+    "no regularisers": lambda pairs, video: solve(pairs, regularisers=Regularisers.off()),
+    "no refinement": lambda pairs, video: solve(pairs, refine=False),
 }
 
 

@@ -213,6 +213,75 @@ def noisy_pairs(
     )
 
 
+def graph_pairs(
+    truth: Scene,
+    graph: Tensor,
+    generator: torch.Generator,
+    *,
+    noise: float = 0.03,
+    smooth: float = 0.5,
+    cloud_deg: float = 0.2,
+    cloud_shift: float = 0.005,
+    outliers: float = 0.05,
+    common: float = 0.7,
+) -> PairPointmaps:
+    """Return the pairs of any graph as a mediocre network gives them; a star: `noisy_pairs`.
+
+    Args:
+        truth: the scene.
+        graph: pairs (E, 2).
+        generator: source of all randomness.
+        noise: as in `noisy_pairs`.
+        smooth: as in `noisy_pairs`.
+        cloud_deg: as in `noisy_pairs`.
+        cloud_shift: as in `noisy_pairs`.
+        outliers: as in `noisy_pairs`.
+        common: part of the noise that a frame has in all of its pairs.
+    """
+    frames, height, width = truth.depth.shape
+    first, second = graph.unbind(dim=1)
+    level = noise * torch.exp(0.7 * smooth_field(frames, (height, width), 1, generator)[..., 0])
+    shared = perturb(truth.points_camera, level, smooth, generator) - truth.points_camera
+
+    def side(frame: Tensor) -> tuple[Tensor, Tensor]:
+        exact, own = truth.points_camera[frame], level[frame]
+        points = perturb(exact, own, smooth, generator) - exact
+        points = exact + common * shared[frame] + (1 - common**2) ** 0.5 * points
+        wild = torch.rand(own.shape, generator=generator) < outliers
+        points = torch.where(wild[..., None], perturb(exact, 10 * own, 0.0, generator), points)
+        confidence = 1 + 0.1 / own * torch.exp(0.3 * _normal(tuple(own.shape), generator))
+        hidden = wild & (torch.rand(own.shape, generator=generator) < 0.67)
+        return points, torch.where(hidden, 1 + 0.1 * confidence, confidence)
+
+    (points_i, confidence_i), (points_j, confidence_j) = side(first), side(second)
+    i_from_j = invert(truth.world_from_camera[first]) @ truth.world_from_camera[second]
+    points_j = _jolt(transform_points(i_from_j, points_j), cloud_deg, cloud_shift, generator)
+    scale = torch.exp(0.3 * _normal((len(graph),), generator))[:, None, None, None]
+    return PairPointmaps(
+        graph,
+        (scale * points_i).float(),
+        (scale * points_j).float(),
+        confidence_i.float(),
+        confidence_j.float(),
+    )
+
+
+def exact_pairs(truth: Scene, graph: Tensor, scales: Tensor | None = None) -> PairPointmaps:
+    """Return the exact pairs of any graph, each multiplied by its own scale, confidence 10."""
+    first, second = graph.unbind(dim=1)
+    scale = torch.ones(len(graph)) if scales is None else scales
+    scale = scale.to(truth.depth)[:, None, None, None]
+    seen = transform_points(invert(truth.world_from_camera)[first], truth.points_world[second])
+    confidence = torch.full_like(truth.depth[first], 10.0).float()
+    return PairPointmaps(
+        graph,
+        (scale * truth.points_camera[first]).float(),
+        (scale * seen).float(),
+        confidence,
+        confidence,
+    )
+
+
 def perturb(points: Tensor, level: Tensor, smooth: float, generator: torch.Generator) -> Tensor:
     """Move points along and, a third as far, across their rays; `level` is relative to distance."""
     frames, height, width, _ = points.shape

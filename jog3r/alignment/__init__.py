@@ -1,8 +1,31 @@
 """Pairwise pointmaps -> one set of cameras, depths and confidences."""
 
+from jog3r.alignment.graphs import (
+    PairGraph,
+    complete,
+    graph_bytes,
+    log_window,
+    pair_graph,
+    star,
+    window,
+)
 from jog3r.alignment.pairs import Alignment, PairPointmaps
 from jog3r.alignment.photometric import refine_photometrically
 from jog3r.alignment.regularisers import Regularisers
-from jog3r.alignment.star import align
+from jog3r.alignment.solver import align, solve
 
-__all__ = ["Alignment", "PairPointmaps", "Regularisers", "align", "refine_photometrically"]
+__all__ = [
+    "Alignment",
+    "PairGraph",
+    "PairPointmaps",
+    "Regularisers",
+    "align",
+    "complete",
+    "graph_bytes",
+    "log_window",
+    "pair_graph",
+    "refine_photometrically",
+    "solve",
+    "star",
+    "window",
+]

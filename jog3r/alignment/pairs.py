@@ -1,5 +1,6 @@
 """What alignment takes and gives: pairwise pointmaps in, one set of cameras and depths out."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +9,15 @@ from torch import Tensor
 
 from jog3r.errors import InputError
 from jog3r.geometry.checks import check_finite, check_tensor
+from jog3r.results.reconstruction import Scale
 
 MIN_SPREAD = 1e-6
 """Smallest extent of a pointmap across its longest direction, relative to its distance, that counts
 as a surface."""
 MIN_PIXELS = 6
 """Fewest pixels of confidence above 1 that a pointmap needs: a camera has up to seven unknowns."""
+SPREAD_PIXELS = 400
+"""About this many points of a pointmap show whether it is a surface."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class PairPointmaps:
         points_j: the points seen in the pixels of image j, **in camera i's frame as well**.
         confidence_i: per pixel, at least 1; 1 means that nothing is known.
         confidence_j: likewise.
+        metric: the network meant metres: the result then says so.
     """
 
     pairs: Int[Tensor, "e 2"]
@@ -33,6 +38,10 @@ class PairPointmaps:
     points_j: Float[Tensor, "e h w 3"]
     confidence_i: Float[Tensor, "e h w"]
     confidence_j: Float[Tensor, "e h w"]
+    metric: bool = False
+
+    def __len__(self) -> int:
+        return self.pairs.shape[0]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,30 +49,48 @@ class PairPointmaps:
         height, width = self.points_i.shape[1:3]
         return height, width
 
+    def chosen(self, index: Int[Tensor, " n"]) -> "PairPointmaps":
+        """Return some of the pairs, in the given order.
+
+        Args:
+            index: their numbers.
+        """
+        parts = (self.pairs, self.points_i, self.points_j, self.confidence_i, self.confidence_j)
+        return PairPointmaps(*(part[index] for part in parts), metric=self.metric)
+
 
 @dataclass(frozen=True)
 class Alignment:
-    """Cameras and depths that explain the pairs; the first camera is the world.
+    """Cameras and depths that explain the pairs.
+
+    The first camera is the world, unless some cameras were known.
 
     Args:
-        world_from_camera: rigid transforms; the first is the identity.
+        world_from_camera: rigid transforms.
         K: intrinsics in pixels of the pointmaps.
         depth: z-depth; zero where a fitted point does not lie in front of its camera.
         confidence: of the depth, at least 1.
+        scale: unit of length: `metric` [m], `relative` (arbitrary), `given-poses`.
+        flags: findings about the result, each "code: sentence".
+        position_std: standard deviation of each position along its least certain direction, in the
+            unit of length; 0 where a camera is held; None where nothing was refined.
     """
 
     world_from_camera: Float[Tensor, "t 4 4"]
     K: Float[Tensor, "t 3 3"]
     depth: Float[Tensor, "t h w"]
     confidence: Float[Tensor, "t h w"]
+    scale: Scale = "relative"
+    flags: tuple[str, ...] = ()
+    position_std: Float[Tensor, " t"] | None = None
 
 
 def check_pairs(pairs: PairPointmaps) -> None:
     """Check shapes, values and that there is something to align.
 
     Raises:
-        InputError: shapes that do not belong together, NaN, confidence below 1, a pointmap whose
-            points are all equal or on one line, or one with too few points of confidence above 1.
+        InputError: shapes that do not belong together, NaN, confidence below 1, or a pointmap whose
+            points are all equal or on one line.
     """
     check_tensor("points_i", pairs.points_i, ("height", "width", 3))
     if pairs.points_i.ndim != 4:
@@ -87,28 +114,31 @@ def check_pairs(pairs: PairPointmaps) -> None:
 
 def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
     for name, value in ((f"points_{side}", points), (f"confidence_{side}", confidence)):
-        check_finite(name, value)
-    if bool((confidence < 1).any()):
-        lowest = float(confidence.min())
+        if not bool(torch.isfinite(value.sum())):  # fast; a finite sum could also overflow
+            check_finite(name, value)
+    lowest = float(confidence.min())
+    if lowest < 1:
         raise InputError(f"confidence_{side}: expected values >= 1, got {lowest:g}")
+    height, width = confidence.shape[1:]
+    stride = max(1, math.isqrt(height * width // SPREAD_PIXELS))
+    suspects = _collapsed(points[:, ::stride, ::stride])
+    if suspects.numel():  # of a thinned pointmap, which may hold less than the whole
+        suspects = suspects[_collapsed(points[suspects])]
+    if suspects.numel():
+        raise InputError(
+            f"points_{side}: expected a surface, got equal or collinear points in pair"
+            f" {int(suspects[0])}; drop this frame or give another"
+        )
+
+
+def _collapsed(points: Tensor) -> Tensor:
+    """Return the numbers of the pointmaps whose points are equal or on one line."""
     flat = points.double().flatten(1, 2)
     centred = flat - flat.median(dim=1, keepdim=True).values
     distance2, reach2 = (p.square().sum(dim=-1) for p in (centred, flat))
     # Without the farthest tenth: a single wild point would make everything else look like a dot.
-    near = distance2 <= distance2.quantile(0.9, dim=1, keepdim=True)
+    near = distance2 <= distance2.kthvalue(1 + int(0.9 * (flat.shape[1] - 1)), 1, True).values
     centred = centred * near[..., None]
     variance = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred / flat.shape[1])[:, 1]
-    collapsed = torch.nonzero(variance <= MIN_SPREAD**2 * reach2.median(dim=1).values).flatten()
-    if collapsed.numel():
-        raise InputError(
-            f"points_{side}: expected a surface, got equal or collinear points in pair"
-            f" {int(collapsed[0])}; drop this frame or give another"
-        )
-    seen = (confidence > 1).flatten(1).sum(dim=1)
-    blind = torch.nonzero(seen < MIN_PIXELS).flatten()
-    if blind.numel():
-        raise InputError(
-            f"confidence_{side}: expected at least {MIN_PIXELS} pixels above 1, got"
-            f" {int(seen[blind[0]])} in pair {int(blind[0])}; too little is known about this frame"
-            " (for equal weights use any constant above 1)"
-        )
+    limit = MIN_SPREAD**2 * reach2.median(dim=1).values
+    return torch.nonzero(variance <= limit).flatten()

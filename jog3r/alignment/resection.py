@@ -7,26 +7,17 @@ the null space and from the rays, polished by Gauss-Newton on the rotation group
 robust weights; no sampling, so the result is deterministic.
 """
 
-import math
-
 import roma
 import torch
 from torch import Tensor
 
-from jog3r.alignment.anchor import length
-from jog3r.geometry.pointmaps import weighted_median
+from jog3r.alignment.robust import CUT, noise_level
 from jog3r.geometry.transforms import rigid
 
-REWEIGHTINGS = 4
-POLISH_STEPS = 8
+POLISH_STEPS = (8, 3, 3, 3)
+"""Steps on the rotation group at each re-weighting."""
 NULL_VECTORS = 3
 """Candidates are taken from this many eigenvectors: three span the solutions of a flat scene."""
-CUT = 2.5
-"""Errors beyond this many standard deviations lose their weight."""
-NOISE_FLOOR = 1e-7
-"""Smallest noise level assumed, in tangent of the angle: the rounding of float32."""
-NOISE_PIXELS = 1024
-"""About this many pixels of a frame are enough to measure its noise level."""
 SYMMETRIC = torch.tensor([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
 """Where entry (i, j) of a symmetric 3x3 matrix sits in its six-vector (00, 01, 02, 11, 12, 22)."""
 
@@ -49,30 +40,26 @@ def resect(points: Tensor, rays: Tensor, weights: Tensor) -> Tensor:
     distance = length(points)
     rotation = _nearest_rotation((rays * (weights * distance)[:, None]) @ points.transpose(1, 2))
     robust, translation = weights, torch.zeros_like(points[..., 0])
-    for attempt in range(REWEIGHTINGS):
+    for attempt, steps in enumerate(POLISH_STEPS):
         relative = robust / distance.square().clamp(min=1e-300)
         form, shift, centre = _quadratic_form(rays_six * relative[:, None], points_ten)
         starts = _candidates(form, rotation) if attempt == 0 else rotation[:, None]
-        rotation, translation = _minimise(form, shift, centre, starts)
+        rotation, translation = _minimise(form, shift, centre, starts, steps)
         moved = rotation @ points + translation[..., None]
         distance = length(moved)
         along = (rays * moved).sum(dim=1)
         error = (1 - (along / distance.clamp(min=1e-300)).square()).clamp(min=0).sqrt()
         error = torch.where(along > 0, error, 1.0)
-        robust = weights * robust_weight(error, noise_level(error, weights))
+        robust = weights * _robust_weight(error, noise_level(error, weights))
     return rigid(rotation, translation)
 
 
-def noise_level(error: Tensor, weights: Tensor) -> Tensor:
-    """Return the standard deviation per axis (F,) of 2D errors, given the lengths (F, N)."""
-    stride = max(1, error.shape[1] // NOISE_PIXELS)
-    if bool((weights[:, ::stride].sum(dim=1) <= 0).any()):
-        stride = 1
-    median = weighted_median(error[:, ::stride].contiguous(), weights[:, ::stride].contiguous())
-    return (median / math.sqrt(2 * math.log(2))).clamp(min=NOISE_FLOOR)
+def length(vectors: Tensor) -> Tensor:
+    """Return the length of vectors (*b, 3, N); several times faster than torch's norm there."""
+    return vectors.square().sum(dim=-2).sqrt()
 
 
-def robust_weight(error: Tensor, noise: Tensor) -> Tensor:
+def _robust_weight(error: Tensor, noise: Tensor) -> Tensor:
     """Return the Cauchy weight of errors (F, N) given the noise level (F,)."""
     return 1.0 / (1.0 + (error / (CUT * noise[:, None])).square())
 
@@ -120,13 +107,15 @@ def _candidates(form: Tensor, first: Tensor) -> Tensor:
     return torch.cat([first[:, None], nearest], dim=1)
 
 
-def _minimise(form: Tensor, shift: Tensor, centre: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+def _minimise(
+    form: Tensor, shift: Tensor, centre: Tensor, starts: Tensor, steps: int
+) -> tuple[Tensor, Tensor]:
     """Polish every start (F, C, 3, 3); return the best rotation that sees the points ahead."""
     rotation, form = starts, form[:, None]
     eye = torch.eye(3, dtype=form.dtype, device=form.device)
     generators = torch.linalg.cross(eye[:, None].expand(3, 3, 3), eye.expand(3, 3, 3))
     generators = generators.transpose(1, 2)
-    for _ in range(POLISH_STEPS):
+    for _ in range(steps):
         turn = (generators @ rotation[..., None, :, :]).flatten(3)  # (F, C, 3, 9)
         bent = turn @ form
         gradient, hessian = bent @ rotation.flatten(2)[..., None], bent @ turn.transpose(-1, -2)

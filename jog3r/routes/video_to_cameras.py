@@ -88,11 +88,11 @@ def align_pointmaps(
     Raises:
         AlignmentError: Pointmaps that no camera explains.
     """
-    from jog3r.alignment import align, refine_photometrically
+    from jog3r.alignment import refine_photometrically, solve
     from jog3r.results import Cameras, Reconstruction
 
     try:
-        aligned = align(pairs, regularisers=regularisers, intrinsics=K)
+        aligned = solve(pairs, regularisers=regularisers, intrinsics=K)
         if refine == "photometric":
             aligned = refine_photometrically(aligned, video.tensor())
         cameras = Cameras(

@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from jog3r.alignment import PairPointmaps, Regularisers, align
+from jog3r.alignment import PairPointmaps, Regularisers, solve
 from jog3r.geometry import crop_intrinsics, intrinsics_from_focal
 from jog3r.metrics.relative_pose import relative_pose_errors
 
@@ -35,7 +35,7 @@ def star(folder: Path) -> tuple[PairPointmaps, Tensor, Tensor]:
 
 def test_clean_pairs_give_the_stored_truth(shared: Path) -> None:
     pairs, truth, K = star(shared / "parity" / "dust3r_align_clean")
-    found = align(pairs, intrinsics=K)
+    found = solve(pairs, intrinsics=K)
     errors = relative_pose_errors(found.world_from_camera, truth)
     assert float(errors.rotation_deg.max()) < 0.01
     assert float(errors.direction_deg.max()) < 0.01
@@ -47,7 +47,7 @@ def test_a_noisy_star_is_better_than_the_start_of_the_whole_graph(shared: Path) 
     folder = shared / "parity" / "dust3r_align_noisy"
     pairs, truth, K = star(folder)
     stored = json.loads((folder / "meta.json").read_text())["metrics_after_init"]
-    found = align(pairs, intrinsics=K, regularisers=Regularisers.off())
+    found = solve(pairs, intrinsics=K, regularisers=Regularisers.off())
     errors = relative_pose_errors(found.world_from_camera, truth)
     assert float(errors.rotation_deg.mean()) < 0.6 * stored["rel_rot_deg_mean"]
     assert float(errors.direction_deg.mean()) < stored["rel_trans_deg_mean"]

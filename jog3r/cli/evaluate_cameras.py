@@ -111,10 +111,14 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
     found, true = estimate.world_from_camera, truth.world_from_camera
     counts = f"{len(found)} estimated and {len(true)} true frames"
     if estimate.files is not None and truth.files is not None:
-        place = {file: index for index, file in enumerate(estimate.files)}
-        indices = [place.get(file, -1) for file in truth.files]
+        indices = _by_name(estimate.files, truth.files)
         cameras = torch.cat([found, torch.full((1, 4, 4), torch.nan)])[indices]
         paired = sum(index >= 0 for index in indices)
+        if not paired:
+            raise InputError(
+                "ESTIMATE: expected images that TRUTH has too, got none of the same name, such as"
+                f" {estimate.files[0]!r} and {truth.files[0]!r}"
+            )
         return cameras, true, f"{counts}; {paired} paired by the names of their images"
     if estimate.times_s is not None and truth.times_s is not None:
         i, j = associate(estimate.times_s, truth.times_s)
@@ -125,6 +129,21 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
             " names or time stamps"
         )
     return found, true, f"{counts}; paired one by one"
+
+
+def _by_name(estimate: tuple[str, ...], truth: tuple[str, ...]) -> list[int]:
+    """Return where each true image is in the estimate, -1 where it is not.
+
+    Formats keep images in folders of their own, so names are compared without them where that
+    leaves all of them different.
+    """
+    bare = [[Path(file).name for file in files] for files in (estimate, truth)]
+    if all(len(set(names)) == len(names) for names in bare):
+        found, true = bare
+    else:
+        found, true = list(estimate), list(truth)
+    place = {file: index for index, file in enumerate(found)}
+    return [place.get(file, -1) for file in true]
 
 
 def _values(

@@ -141,6 +141,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="of --out, as in `jog3r convert-cameras --help` (default: realestate10k)",
     )
     group.add_argument(
+        "--fps",
+        type=positive,
+        metavar="RATE",
+        help="that the time stamps of --out follow (default: one frame per second)",
+    )
+    group.add_argument(
         "--preview", type=Path, metavar="PNG", help="a picture of the path (default: none)"
     )
     group.add_argument(
@@ -166,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
         move = Eased(of=move, easing=args.ease)
     cameras = _cameras(args, move, scene)
     if args.out is not None:
-        cameras.save(args.out, args.format)
+        cameras.save(args.out, args.format, fps=args.fps)
     if args.preview is not None:
         from jog3r.paths.preview import write_preview
 

@@ -4,6 +4,8 @@ Thin wrappers of `relative_pose_errors` and `absolute_trajectory_error` for torc
 imported by `jog3r.metrics`, since torchmetrics is slow to import.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -21,6 +23,7 @@ class RelativePoseAccuracy(Metric):
     Args:
         threshold_deg: of RRA and RTA [deg].
         sign_blind: compare the directions of RTA and AUC as lines.
+        options: of every torchmetrics.Metric.
 
     Example:
         >>> from jog3r.metrics import straight_forward
@@ -33,8 +36,10 @@ class RelativePoseAccuracy(Metric):
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, *, threshold_deg: float = 15.0, sign_blind: bool = False) -> None:
-        super().__init__()
+    def __init__(
+        self, *, threshold_deg: float = 15.0, sign_blind: bool = False, **options: Any
+    ) -> None:
+        super().__init__(**options)
         self.threshold_deg, self.sign_blind = threshold_deg, sign_blind
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
@@ -71,6 +76,7 @@ class AbsoluteTrajectoryError(Metric):
 
     Args:
         alignment: as in `absolute_trajectory_error`; it is part of the values' names.
+        options: of every torchmetrics.Metric.
 
     Example:
         >>> from jog3r.metrics import straight_forward
@@ -86,8 +92,8 @@ class AbsoluteTrajectoryError(Metric):
     covered: Tensor
     clips: Tensor
 
-    def __init__(self, *, alignment: Alignment = "similarity") -> None:
-        super().__init__()
+    def __init__(self, *, alignment: Alignment = "similarity", **options: Any) -> None:
+        super().__init__(**options)
         self.alignment: Alignment = alignment
         for name in ("errors", "covered", "clips"):
             self.add_state(name, default=torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from jog3r.errors import InputError
@@ -121,8 +120,9 @@ def recorded_from(
 
 
 def median_depth(scene: Reconstruction, frame: int = 0) -> float:
-    """Return the median depth of a frame's pixels, in the scene's unit: a length to measure by.
+    """Return the median depth of a frame's used pixels: a length to measure a scene by.
 
+    In the scene's unit; pixels without depth and outside the scene's mask do not count.
     `Dolly(distance_world=0.3 * median_depth(scene))` goes a third of the way, whatever the unit.
 
     Args:
@@ -134,9 +134,12 @@ def median_depth(scene: Reconstruction, frame: int = 0) -> float:
     """
     if not 0 <= frame < len(scene.video):
         raise InputError(f"frame: expected 0 to {len(scene.video) - 1}, got {frame}")
-    depth = scene.depth[frame]
-    if not bool((depth > 0).any()):
+    used = scene.depth[frame] > 0
+    if scene.mask is not None:
+        used = used & scene.mask[frame]
+    depth = scene.depth[frame][used]
+    if not len(depth):
         raise InputError(
             f"frame: expected one with depth, got none in frame {frame}; choose another"
         )
-    return float(torch.median(depth[depth > 0]))
+    return float(depth.median())

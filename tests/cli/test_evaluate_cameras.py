@@ -82,6 +82,23 @@ def test_what_is_not_defined_is_a_dash(tmp_path: Path, capsys: pytest.CaptureFix
     assert table["RRA@5 [%]"][0] != "-"
 
 
+def test_names_are_compared_without_folders_where_they_can_be() -> None:
+    cameras = CAMERAS.world_from_camera[:2]
+
+    def paired(found: tuple[str, str], true: tuple[str, str]) -> list[bool]:
+        pair = Trajectory(cameras, files=found), Trajectory(cameras, files=true)
+        return [not bool(camera.isnan().any()) for camera in pair_frames(*pair)[0]]
+
+    assert paired(("frames/1.png", "frames/0.png"), ("images/0.png", "images/2.png")) == [
+        True,
+        False,
+    ]
+    # Left and right images of the same name are told apart by their folders.
+    assert paired(("l/0.png", "l/1.png"), ("l/0.png", "r/0.png")) == [True, False]
+    with pytest.raises(InputError, match="none of the same name"):
+        paired(("0.png", "1.png"), ("2.png", "3.png"))
+
+
 def test_frames_that_nothing_pairs_are_refused() -> None:
     one, two = (Trajectory(torch.eye(4).repeat(count, 1, 1)) for count in (3, 4))
     with pytest.raises(InputError, match="3 estimated and 4 true frames; use formats"):

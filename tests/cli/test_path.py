@@ -8,6 +8,7 @@ import torch
 
 from jog3r.cli import main
 from jog3r.cli.path import HELP, MOVES
+from jog3r.export.tum import read_tum
 from jog3r.paths import Dolly, Eased, Orbit, Reversed, cameras_along, median_depth, read_path
 from jog3r.paths.path_file import PLAIN
 from jog3r.results import Cameras, Reconstruction
@@ -46,7 +47,9 @@ def test_a_description_can_be_eased_and_reversed(tmp_path: Path) -> None:
     data.write_text('{"camera_path": {"move": "dolly", "distance_world": 2}}')
     line = ["path", str(data), "--ease", "in", "--reverse", "--frames", "3"]
     K = ["--K", "50", "50", "32", "24", "--image-size", "64x48"]
-    assert main([*line, *K, "--out", str(out), "--format", "tum", "--description", str(again)]) == 0
+    line += ["--format", "tum", "--fps", "2", "--description", str(again)]
+    assert main([*line, *K, "--out", str(out)]) == 0
+    assert read_tum(out).timestamps_s.tolist() == [0.0, 0.5, 1.0]
     assert read_path(again) == Eased(of=Reversed(of=Dolly(distance_world=2.0)), easing="in")
     lens = torch.tensor([[50.0, 0, 32], [0, 50, 24], [0, 0, 1]])
     read = Cameras.load(out, "tum", image_size=(48, 64), K=lens)

@@ -295,6 +295,8 @@ def test_keyframes_are_passed_exactly_and_smoothly(seed: int) -> None:
     motion = path.at(knots)
     close(cameras[0] @ motion.start_from_camera, cameras)
     close(motion.zoom, vector(*zoom))
+    between = path.at(TIMES).start_from_camera[:, :3, :3]
+    close(between.mT @ between, torch.eye(3).double().expand(9, 3, 3))
     # No corner: the velocity before a keyframe is that after it, in place and in direction.
     step = 1e-5
     before, here, after = (path.at(knots[1:-1] + s)[0] for s in (-step, 0.0, step))

@@ -1,7 +1,11 @@
 """The metrics for training say what the plain ones say, over batches and processes."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed
+from torch.multiprocessing.spawn import spawn
 
 from jog3r.metrics import (
     RelativePoseErrors,
@@ -52,15 +56,24 @@ def test_trajectory_errors_are_averaged_over_clips(alignment) -> None:
     assert float(metric.compute()["coverage"]) == 0.75
 
 
-def test_processes_are_joined() -> None:
-    # What torchmetrics does after gathering: lists are concatenated, numbers added up.
-    whole, halves = RelativePoseAccuracy(), [RelativePoseAccuracy(), RelativePoseAccuracy()]
+def half_of_the_clips(rank: int, folder: str) -> None:
+    """Run in each of two processes: see some of the clips, and check the joint result."""
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    joint, alone = RelativePoseAccuracy(), RelativePoseAccuracy(sync_on_compute=False)
+    trajectory = AbsoluteTrajectoryError()
     for index, clip in enumerate(CLIPS):
-        whole.update(*clip)
-        halves[index % 2].update(*clip)
-    joined = RelativePoseAccuracy()
-    for name in ("rotation_deg", "direction_deg", "has_direction", "moves"):
-        parts = [torch.cat(getattr(half, name)) for half in halves]
-        setattr(joined, name, torch.cat(parts))
-    joined._update_count = 1
-    assert joined.compute() == whole.compute()
+        alone.update(*clip)
+        if index % 2 == rank:
+            joint.update(*clip)
+            trajectory.update(*clip)
+    one, other = ([float(v) for v in metric.compute().values()] for metric in (joint, alone))
+    assert one == pytest.approx(other)
+    errors = [absolute_trajectory_error(*clip).translation.rmse for clip in CLIPS]
+    assert float(trajectory.compute()["ATE_similarity"]) == pytest.approx(sum(errors) / 3)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_are_joined(tmp_path: Path) -> None:
+    spawn(half_of_the_clips, (str(tmp_path),), nprocs=2)

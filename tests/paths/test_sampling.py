@@ -119,6 +119,15 @@ def test_another_videos_path_is_scaled_to_the_scene() -> None:
     torch.testing.assert_close(unscaled, last, rtol=1e-4, atol=1e-4)
 
 
+def test_the_median_depth_is_that_of_the_pixels_in_use() -> None:
+    here = scene(size=(4, 2))
+    depth = torch.tensor([[0.0, 1.0], [2.0, 9.0]] * 2).repeat(4, 1, 1)
+    mask = torch.tensor([[True, False]] * 4).repeat(4, 1, 1)
+    assert median_depth(replace(here, depth=depth)) == 2.0
+    assert median_depth(replace(here, depth=depth + 1, mask=mask)) == 1.0
+    assert median_depth(replace(here, depth=depth, mask=mask)) == 2.0
+
+
 def test_a_camera_file_from_elsewhere_needs_no_image_size(tmp_path) -> None:
     cameras = cameras_along(Zoom(factor=2.0), 3, image_size=SIZE, fov_y_deg=60.0)
     cameras.save(tmp_path / "own.txt", "realestate10k")

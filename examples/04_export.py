@@ -7,18 +7,19 @@ The scene comes from the controlled world: its cameras and depth are exact, and 
 What to take home
     * Results are plain dataclasses of tensors; you can build one from your own numbers.
     * Every format has a reader, and docs/formats.md says which way its transforms go.
-    * `save(folder)` writes all formats at once; `load(folder)` gives the same tensors, bit for bit.
+    * `export_scene` writes for other programs, reads back, and tells whether points fit the images.
+    * `save(folder)` keeps everything; `load(folder)` gives the same tensors, bit for bit.
 """
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from jog3r import Cameras, Reconstruction, Video
 from jog3r.data.world import HELD_OUT, World, WorldConfig
-from jog3r.export.glb import write_glb
-from jog3r.export.ply import read_ply
+from jog3r.export.scene import SceneFormat, export_scene
 from jog3r.geometry import invert
 from jog3r.results import CameraFormat, PointSelection
 
@@ -42,10 +43,9 @@ def main() -> None:
 
     # Cameras alone. The formats differ in direction and in what they can hold.
     args.out.mkdir(parents=True, exist_ok=True)
-    formats: tuple[CameraFormat, ...] = ("json", "realestate10k", "tum")
-    for format in formats:
-        path = cameras.save(args.out / f"cameras_{format}.txt", format, fps=video.fps)
-        lacking = {"K": cameras.K[0], "image_size": size} if format == "tum" else {}
+    for format in get_args(CameraFormat):
+        path = cameras.save(args.out / f"cameras_{format}", format)
+        lacking = {"K": cameras.K[0], "image_size": size} if format in ("tum", "kitti") else {}
         back = Cameras.load(path, format, **lacking)
         error = (back.world_from_camera - cameras.world_from_camera).abs().max()
         print(f"{format}: largest error {error:.1e}")
@@ -58,11 +58,15 @@ def main() -> None:
     print("last world_from_opengl_camera:", world_from_opengl_camera[-1], sep="\n")
 
     # Points. One rule chooses them for every export; you can be stricter.
-    cloud = scene.select_points(PointSelection(drop_fraction=0.0), mask=depth < 10.0)
-    print(cloud, "of", depth.numel(), "pixels")
-    cloud.save(args.out / "near.ply")  # with confidence
-    assert read_ply(args.out / "near.ply") == cloud
-    write_glb(args.out / "near.glb", cloud, cameras, scale="metric")  # with camera frusta
+    selection = PointSelection(drop_fraction=0.0, voxel_ratio=1 / 128)
+    print(scene.select_points(selection), "of", depth.numel(), "pixels")
+    formats: tuple[SceneFormat, ...] = ("colmap", "3dgs", "nerfstudio")
+    for format in formats:
+        place = args.out / f"for_{format}"
+        done = export_scene(scene, place, format, selection=selection, overwrite=True)
+        print(format, done.points, "points", *done.sanity.warnings)
+    done = export_scene(scene, args.out / "scene.glb", "glb", selection=selection, overwrite=True)
+    print(done.sanity)  # seen by its cameras, do the points look like the frames?
 
     # Everything at once, whole or not at all, and back without loss.
     folder = scene.save(args.out / "scene", overwrite=True)

@@ -1,4 +1,4 @@
-"""Cameras as one JSON file: the only of our camera formats that keeps everything.
+"""Cameras as one JSON file: the only text format of ours that keeps everything.
 
 ::
 

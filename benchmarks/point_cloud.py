@@ -1,7 +1,8 @@
 """Claim: each step that leaves points out brings the cloud nearer to the true surfaces.
 
-Down-sampling by voxels spreads the points evenly over the surfaces. The controlled world gives exact depth and cameras. Depth is then spoilt in three ways: upsampled
-from half the resolution, which puts pixels into the air at every edge; noise along the ray; and
+Down-sampling by voxels is none of them: it spreads the points evenly over the surfaces. The
+controlled world gives exact depth and cameras. Depth is then spoilt in three ways: upsampled from
+half the resolution, which puts pixels into the air at every edge; noise along the ray; and
 outliers, which a network mostly, not always, gives a low confidence.
 """
 

@@ -13,10 +13,10 @@ from jog3r.geometry import intrinsics_from_fov
 
 @pytest.fixture
 def case() -> Case:
-    frames = Video(torch.zeros(2, 48, 48, 3, dtype=torch.uint8), 8.0)
-    K = intrinsics_from_fov(60.0, (48, 48)).repeat(2, 1, 1)
-    cameras = Cameras(torch.eye(4).repeat(2, 1, 1), K, (48, 48))
-    depth = torch.full((2, 48, 48), 2.0)
+    frames = Video(torch.zeros(3, 48, 48, 3, dtype=torch.uint8), 8.0)
+    K = intrinsics_from_fov(60.0, (48, 48)).repeat(3, 1, 1)
+    cameras = Cameras(torch.eye(4).repeat(3, 1, 1), K, (48, 48))
+    depth = torch.full((3, 48, 48), 2.0)
     exact = Reconstruction(frames, cameras, depth, torch.ones_like(depth), "metric")
     surface = exact.select_points(EVERYTHING).points
     return Case(exact, spoil(exact, torch.Generator().manual_seed(0)), surface, 2.0)

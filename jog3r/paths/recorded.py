@@ -76,6 +76,7 @@ def recorded(cameras: Cameras | Trajectory, *, scale: float = 1.0) -> Keyframes:
             turned by 179 degrees or more.
 
     Example:
+        >>> import torch
         >>> from jog3r.geometry.camera_moves import Truck
         >>> from jog3r.paths.sampling import cameras_along
         >>> first = cameras_along(

@@ -100,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}\n  {len(read.cameras)} cameras, {source_format} to {args.to}")
     lost = {"K and image size": able.read is None, "image names": read.files and not files}
     lost |= {"frame rate": read.fps and not able.has_time}
+    if ABILITIES[source_format].has_time and able.has_time and fps is None:
+        print("  no even frame rate in IN: time stamps count frames; --fps gives another")
     if any(lost.values()):
         print(f"  no place for: {', '.join(name for name, gone in lost.items() if gone)}")
 

@@ -1,6 +1,7 @@
 """The camera formats behind `Cameras.save` and `Cameras.load`; each has a file of its own."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from jog3r.results import CameraFormat, Cameras
 
 Size = tuple[int, int]
 
+UNEVEN = 0.01
+"""Time stamps whose steps differ by at most this share count as even: files round them."""
+
 
 class NamedCameras(NamedTuple):
     """Cameras, the image of each one where the file says it, and the frame rate."""
@@ -33,6 +37,13 @@ class NamedCameras(NamedTuple):
     fps: float | None = None
 
 
+class Trajectory(NamedTuple):
+    """Cameras without their lenses, and the frame rate."""
+
+    world_from_camera: Tensor
+    fps: float | None
+
+
 class Format(NamedTuple):
     """What one format can do."""
 
@@ -40,8 +51,8 @@ class Format(NamedTuple):
     """Takes path, cameras, and `files` and `fps` where the format has a place for them."""
     read: Callable[[Path, Size | None], NamedCameras] | None
     """Takes path and image size, None where the file says it; None for a path without lens."""
-    trajectory: Callable[[Path], Tensor] | None = None
-    """For formats without K and image size: reads `world_from_camera`."""
+    trajectory: Callable[[Path], Trajectory] | None = None
+    """For formats without K and image size."""
     has_files: bool = False
     has_time: bool = False
 
@@ -121,9 +132,24 @@ def read_named_cameras(
         )
     one = _intrinsics(K)
     assert chosen.trajectory is not None  # of every format without lens
-    world_from_camera = chosen.trajectory(place)
+    world_from_camera, fps = chosen.trajectory(place)
     lenses = one.repeat(len(world_from_camera), 1, 1)
-    return NamedCameras(Cameras(world_from_camera, lenses, image_size))
+    return NamedCameras(Cameras(world_from_camera, lenses, image_size), fps=fps)
+
+
+def frame_rate(timestamps_s: Sequence[float]) -> float | None:
+    """Return the frame rate that evenly spaced time stamps follow; None for all others.
+
+    Example:
+        >>> frame_rate([0.0, 0.125, 0.25]), frame_rate([0.0, 0.1, 0.5]), frame_rate([0.0])
+        (8.0, None, None)
+    """
+    steps = [after - before for before, after in pairwise(timestamps_s)]
+    if not steps:
+        return None
+    mean = sum(steps) / len(steps)
+    even = all(abs(step - mean) <= UNEVEN * abs(mean) for step in steps)
+    return round(1 / mean, 3) if even and 1e-3 <= mean <= 1e3 else None
 
 
 def format_named(format: object) -> Format:
@@ -148,7 +174,8 @@ def _intrinsics(K: object) -> Float32[Tensor, "3 3"]:
 
 
 def _read_realestate10k(path: Path, size: Size | None) -> NamedCameras:
-    return NamedCameras(read_realestate10k(path, image_size=size).cameras)
+    content = read_realestate10k(path, image_size=size)
+    return NamedCameras(content.cameras, fps=frame_rate([t / 1e6 for t in content.timestamps_us]))
 
 
 def _read_json(path: Path, size: Size | None) -> NamedCameras:
@@ -177,8 +204,13 @@ def _read_npz(path: Path, size: Size | None) -> NamedCameras:
     return _of_size(path, NamedCameras(*read_cameras_npz(path)), size)
 
 
-def _read_tum_path(path: Path) -> Tensor:
-    return read_tum(path).world_from_camera
+def _read_tum_path(path: Path) -> Trajectory:
+    content = read_tum(path)
+    return Trajectory(content.world_from_camera, frame_rate(content.timestamps_s.tolist()))
+
+
+def _read_kitti_path(path: Path) -> Trajectory:
+    return Trajectory(read_kitti(path), None)
 
 
 def _of_size(path: Path, read: NamedCameras, given: Size | None) -> NamedCameras:
@@ -207,7 +239,7 @@ def _write_nerfstudio(path: Path, cameras: Cameras, files: Sequence[str] | None 
 FORMATS: dict[str, Format] = {
     "realestate10k": Format(write_realestate10k, _read_realestate10k, has_time=True),
     "tum": Format(write_tum, None, _read_tum_path, has_time=True),
-    "kitti": Format(write_kitti, None, read_kitti),
+    "kitti": Format(write_kitti, None, _read_kitti_path),
     "json": Format(write_cameras_json, _read_json, has_files=True, has_time=True),
     "colmap-text": Format(_write_colmap_text, _read_colmap_text, has_files=True),
     "colmap-binary": Format(_write_colmap_binary, _read_colmap_binary, has_files=True),

@@ -20,7 +20,6 @@ A Generation without reconstruction has the first three and overview.png only. `
 meta.json, frames/, cameras.json and depth.npz; the others may be deleted.
 """
 
-import io
 import json
 import platform
 import re
@@ -37,6 +36,7 @@ from jog3r import __version__
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file, atomic_folder
 from jog3r.export.cameras_json import read_cameras_json, read_json, write_cameras_json
+from jog3r.export.images import image_name, read_images, write_images
 from jog3r.export.realestate10k import write_realestate10k
 from jog3r.export.tum import write_tum
 from jog3r.result_checks import as_path
@@ -148,7 +148,7 @@ def read_generation(folder: str | Path) -> Generation:
 
 def frame_name(index: int) -> str:
     """Return the name of a frame's image inside the folder; names sort as the frames do."""
-    return f"frames/{index:04d}.png" if index < 10_000 else f"frames/x{index:08d}.png"
+    return f"frames/{image_name(index)}"
 
 
 def free_target(folder: str | Path, overwrite: bool) -> Path:
@@ -218,16 +218,10 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _write_video(folder: Path, video: Video) -> None:
-    from PIL import Image
-
     from jog3r.export.mp4 import write_mp4
 
     (folder / "frames").mkdir()
-    for index, frame in enumerate(video.frames.numpy()):
-        buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, format="png")
-        with atomic_file(folder / frame_name(index)) as file:
-            file.write(buffer.getbuffer())
+    write_images(folder, video, [frame_name(index) for index in range(len(video))])
     write_mp4(folder / "video.mp4", video)
 
 
@@ -288,26 +282,14 @@ def _read_video(
     names = files or [f"frames/{path.name}" for path in sorted((folder / "frames").glob("*.png"))]
     if not names:
         raise FileError(f"{folder / 'frames'}: expected PNG files, got none")
-    frames = [_read_frame(folder, name) for name in names]
-    sizes = {frame.shape for frame in frames}
-    if len(sizes) > 1:
-        raise FileError(f"{folder / 'frames'}: expected one size, got {sorted(sizes)}")
+    unnamed = [name for name in names if name is None]
+    if unnamed:
+        raise FileError(f"{folder / 'cameras.json'}: expected the image of every camera, got none")
+    frames = read_images(folder, [name for name in names if name is not None])
     try:
-        return Video(torch.from_numpy(np.stack(frames)), meta.get("fps"))  # type: ignore[arg-type]
+        return Video(frames, meta.get("fps"))  # type: ignore[arg-type]
     except InputError as error:
         raise FileError(f"{folder / 'meta.json'}: {error}") from error
-
-
-def _read_frame(folder: Path, name: str | None) -> np.ndarray:
-    from PIL import Image
-
-    if name is None:
-        raise FileError(f"{folder / 'cameras.json'}: expected the image of every camera, got none")
-    try:
-        with Image.open(folder / name) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileError(f"{folder / name}: expected a PNG image, got '{error}'") from error
 
 
 def _read_flags(folder: Path, meta: dict[str, Any]) -> tuple[str, ...]:

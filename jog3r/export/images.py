@@ -61,7 +61,11 @@ def read_images(folder: Path, names: Sequence[str]) -> UInt8[Tensor, "t h w 3"]:
         FileError: missing, truncated or foreign file, or images of several sizes.
     """
     images = [read_image(folder / name) for name in names]
-    sizes = {image.shape for image in images}
-    if len(sizes) != 1:
-        raise FileError(f"{folder}: expected images of one size, got {sorted(sizes)}")
+    height, width, _ = images[0].shape
+    for name, image in zip(names, images, strict=True):
+        if image.shape != images[0].shape:
+            raise FileError(
+                f"{folder / name}: expected images of one size, {width}x{height} px, got"
+                f" {image.shape[1]}x{image.shape[0]}"
+            )
     return torch.from_numpy(np.stack(images))

@@ -292,7 +292,7 @@ def _cameras_alone(name: CameraFormat) -> _Format:
 
     def read(path: Path) -> _ReadBack:
         if format.trajectory is not None:
-            return _ReadBack(world_from_camera=format.trajectory(path))
+            return _ReadBack(world_from_camera=format.trajectory(path).world_from_camera)
         return _ReadBack(camera_formats.read_cameras(path, name))
 
     return _Format(write, read, is_folder=False, has_points=False)

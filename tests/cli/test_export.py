@@ -122,6 +122,21 @@ def test_convert_tells_what_is_lost(
     assert main([*line, "--overwrite"]) == 0
 
 
+def test_convert_keeps_time(
+    scene: Reconstruction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.cameras.save(tmp_path / "a.txt", "realestate10k", fps=8)
+    line = ["convert-cameras", str(tmp_path / "a.txt"), "--to", "tum", str(tmp_path / "b.txt")]
+    assert main(line) == 0
+    assert np.loadtxt(tmp_path / "b.txt")[:, 0].tolist() == [0, 0.125, 0.25, 0.375]
+    assert "frame rate" not in capsys.readouterr().out
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    (tmp_path / "a.txt").write_text("\n".join([*lines[:2], *lines[3:]]))  # a frame is missing
+    assert main([*line, "--overwrite"]) == 0
+    assert "no even frame rate in IN" in capsys.readouterr().out
+    assert np.loadtxt(tmp_path / "b.txt")[:, 0].tolist() == [0, 1, 2]
+
+
 def test_convert_takes_the_lens_that_a_file_lacks(
     scene: Reconstruction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,5 +67,5 @@ def test_export(tmp_path: Path) -> None:
     out = tmp_path / "lesson"
     printed = run("04_export.py", out, "--size", "32", "--frames", "2")
     assert "realestate10k: largest error 0.0e+00" in printed
-    assert (out / "near.ply").is_file()
+    assert (out / "for_3dgs/sparse/0/points3D.ply").is_file()
     assert (out / "scene" / "overview.png").is_file()

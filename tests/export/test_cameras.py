@@ -252,6 +252,16 @@ def test_names_and_time_go_where_there_is_a_place(cameras: Cameras, tmp_path: Pa
         assert read_named_cameras(tmp_path / name, name) == NamedCameras(cameras, tuple(names), 8)
 
 
+def test_even_time_stamps_are_a_frame_rate(cameras: Cameras, tmp_path: Path) -> None:
+    for name in ("tum", "realestate10k"):
+        for fps in (8.0, 29.97, 0.5):
+            path = cameras.save(tmp_path / name, name, fps=fps)
+            assert read_named_cameras(path, name, **lens(cameras, name)).fps == fps
+    lines = (tmp_path / "tum").read_text().splitlines()
+    write_lines(tmp_path / "tum", lines[:4] + lines[5:])  # a frame is missing
+    assert read_named_cameras(tmp_path / "tum", "tum", **lens(cameras, "tum")).fps is None
+
+
 def test_as_many_images_as_cameras(cameras: Cameras, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="files: expected 13 image names, got 2"):
         write_cameras_json(tmp_path / "c.json", cameras, files=["a", "b"])

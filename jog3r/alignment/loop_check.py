@@ -130,8 +130,9 @@ def is_same_place(pairs: PairPointmaps, K: Tensor) -> bool:
         pairs: (0, 1) and (1, 0).
         K: intrinsics of both frames (2, 3, 3).
     """
-    own, other = pairs.points_i.double(), pairs.points_j.double()
-    sure_own, sure_other = pairs.confidence_i.double() - 1, pairs.confidence_j.double() - 1
+    own, other = pairs.points_i.double().cpu(), pairs.points_j.double().cpu()
+    sure_own = pairs.confidence_i.double().cpu() - 1
+    sure_other = pairs.confidence_j.double().cpu() - 1
     if min(_agreement(own[e], other[e], sure_other[e], K[e]) for e in (0, 1)) < MIN_AGREEMENT:
         return False
     # The same surface, seen by one frame, in the camera of either.

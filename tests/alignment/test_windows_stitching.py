@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from jog3r.alignment.similarities import from_vector, to_vector
+from jog3r.alignment.similarities import from_vector, identity, member, stacked, to_vector
 from jog3r.alignment.stitching import SAMPLES, Views, robust_fit, stitch
-from jog3r.alignment.window_anchors import anchor, centred, first_window, in_given_world
+from jog3r.alignment.window_anchors import anchor, centred, holds, in_given_world, say_scale
 from jog3r.errors import AlignmentError
 from jog3r.geometry import Similarity
 from tests.scenes import Path, Scene, scene
@@ -132,21 +132,24 @@ def test_no_known_camera_is_no_anchor() -> None:
     assert centred(seen, {}) is seen
 
 
-def test_chain_goes_to_the_anchor_that_knows_its_scale() -> None:
-    truth = scene("arc", frames=4)
+def test_known_cameras_close_together_leave_the_scale_to_others() -> None:
+    truth = scene("truck", frames=9, step=0.02)
+    near, far = known(truth, 3, 4), known(truth, 0, 8)
     seen = views(truth)
-    aim = drawn(8)
-    open_scale = anchor(0, centred(seen, known(truth, 2)), known(truth, 2))
-    placed = Similarity(
-        torch.eye(3).double().repeat(2, 1, 1), torch.zeros(2, 3).double(), torch.ones(2).double()
-    )
-    sure = first_window(1.0)
-    sure = type(sure)(None, 1, aim, 1.0, sure.weights)
-    assert open_scale is not None
-    there = in_given_world(placed, [open_scale, sure])
-    torch.testing.assert_close(there.scale, aim.scale.expand(2))
-    kept = in_given_world(placed, [open_scale])
-    torch.testing.assert_close(kept.scale, torch.ones(2).double())
-    torch.testing.assert_close(
-        kept.translation[0], truth.world_from_camera[2, :3, 3], atol=1e-5, rtol=0
-    )
+    weak, strong = anchor(0, seen, near), anchor(0, seen, far)
+    assert weak is not None
+    assert strong is not None
+    assert not holds(near, 9)
+    assert holds(far, 9)
+    assert 0 < float(weak.weights[6]) < 1 < float(strong.weights[6])
+
+
+def test_chain_goes_where_all_known_cameras_put_it() -> None:
+    truth, world_from_chain = scene("arc", frames=6), drawn(8)
+    path = moved(views(truth), world_from_chain).world_from_camera
+    there = in_given_world(stacked([identity()]), path, known(truth, 0, 5), 2.0)
+    assert apart(member(there, 0), world_from_chain) < 1e-5
+    assert say_scale(path, [0, 5], 2.0)
+    assert not say_scale(path, [0], 2.0)
+    kept = in_given_world(stacked([identity()]), path, known(truth, 2), 2.0)
+    assert float(kept.scale[0]) == 1.0

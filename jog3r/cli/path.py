@@ -9,7 +9,7 @@ from jog3r.cli.parser import angle_deg, finite, positive, positive_int, whole_nu
 from jog3r.errors import InputError
 
 if TYPE_CHECKING:
-    from jog3r.paths import Move
+    from jog3r.paths import Move, Trajectory
     from jog3r.results import Cameras, Reconstruction
 
 # Move -> its arguments. tests/cli/test_path.py compares this with the library, which is not
@@ -116,18 +116,24 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
 def _add_lens(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("lens, without --scene")
     group.add_argument(
-        "--image-size", type=image_size, metavar="WxH", help="in pixels (default: 640x480)"
+        "--image-size",
+        type=image_size,
+        metavar="WxH",
+        help="in pixels (default: as in SOURCE, else 640x480)",
     )
     lens = group.add_mutually_exclusive_group()
     lens.add_argument(
-        "--fov-deg", type=angle_deg, metavar="DEG", help="vertical field of view (default: 60)"
+        "--fov-deg",
+        type=angle_deg,
+        metavar="DEG",
+        help="vertical field of view of the first frame (default: as in SOURCE, else 60)",
     )
     lens.add_argument(
         "--K",
         type=finite,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
-        help="focal lengths and principal point [px] (default: by --fov-deg)",
+        help="focal lengths and principal point of the first frame [px] (default: by --fov-deg)",
     )
 
 
@@ -165,12 +171,12 @@ def run(args: argparse.Namespace) -> None:
 
     format_named(args.format)
     scene = None if args.scene is None else Reconstruction.load(args.scene)
-    move = _move(args, scene)
+    move, recording = _move(args, scene)
     if args.reverse:
         move = Reversed(of=move)
     if args.ease is not None:
         move = Eased(of=move, easing=args.ease)
-    cameras = _cameras(args, move, scene)
+    cameras = _cameras(args, move, scene, recording)
     if args.out is not None:
         cameras.save(args.out, args.format, fps=args.fps)
     if args.preview is not None:
@@ -191,7 +197,10 @@ def _check_outputs(outputs: list[Path], *, overwrite: bool) -> None:
             raise InputError(f"{out}: expected a new name, got one that exists; add --overwrite")
 
 
-def _move(args: argparse.Namespace, scene: "Reconstruction | None") -> "Move":
+def _move(
+    args: argparse.Namespace, scene: "Reconstruction | None"
+) -> "tuple[Move, Trajectory | None]":
+    """Return what SOURCE says, and the recorded cameras if it is such."""
     from jog3r.paths import median_depth, parse_move, read_path
 
     amounts = _amounts(args)
@@ -199,11 +208,12 @@ def _move(args: argparse.Namespace, scene: "Reconstruction | None") -> "Move":
     if args.source in MOVES:
         if args.scale is not None:
             raise InputError("--scale: expected a source with cameras, got a move; leave it out")
-        return parse_move({"move": args.source, **amounts}, median_depth_world=depth)
+        return parse_move({"move": args.source, **amounts}, median_depth_world=depth), None
     if amounts:
+        option = "--" + next(iter(amounts)).replace("_", "-")
         raise InputError(
-            f"SOURCE: expected a move ({', '.join(MOVES)}), since --{next(iter(amounts))} is given,"
-            f" got {args.source!r}".replace("_", "-")
+            f"SOURCE: expected a move ({', '.join(MOVES)}), since {option} is given, got"
+            f" {args.source!r}"
         )
     if not Path(args.source).exists():
         raise InputError(
@@ -213,21 +223,26 @@ def _move(args: argparse.Namespace, scene: "Reconstruction | None") -> "Move":
     if _is_description(Path(args.source)):
         if args.scale is not None:
             raise InputError("--scale: expected a source with cameras, got a description")
-        return read_path(args.source, median_depth_world=depth)
+        return read_path(args.source, median_depth_world=depth), None
     return _recorded(args, scene)
 
 
-def _recorded(args: argparse.Namespace, scene: "Reconstruction | None") -> "Move":
-    from jog3r.paths import read_trajectory, recorded, recorded_from
+def _recorded(
+    args: argparse.Namespace, scene: "Reconstruction | None"
+) -> "tuple[Move, Trajectory]":
+    from jog3r.paths import Trajectory, read_trajectory, recorded, recorded_from
     from jog3r.results import Reconstruction
 
     folder = Path(args.source)
     if not (folder / "meta.json").is_file():
-        return recorded(read_trajectory(folder), scale=args.scale or 1.0)
+        found = read_trajectory(folder)
+        return recorded(found, scale=args.scale or 1.0), found
     other = Reconstruction.load(folder)
+    cameras = other.cameras
+    found = Trajectory(cameras.world_from_camera, cameras.K, cameras.image_size)
     if scene is None or args.scale is not None:
-        return recorded(other.cameras, scale=args.scale or 1.0)
-    return recorded_from(other, scene, start_frame=args.start_frame or 0)
+        return recorded(found, scale=args.scale or 1.0), found
+    return recorded_from(other, scene, start_frame=args.start_frame or 0), found
 
 
 def _is_description(path: Path) -> bool:
@@ -242,9 +257,12 @@ def _amounts(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
 
-def _cameras(args: argparse.Namespace, move: "Move", scene: "Reconstruction | None") -> "Cameras":
-    import torch
-
+def _cameras(
+    args: argparse.Namespace,
+    move: "Move",
+    scene: "Reconstruction | None",
+    recording: "Trajectory | None",
+) -> "Cameras":
     from jog3r.paths import cameras_along, cameras_in_scene
 
     if scene is not None:
@@ -255,10 +273,22 @@ def _cameras(args: argparse.Namespace, move: "Move", scene: "Reconstruction | No
         return cameras_in_scene(move, args.frames, scene, start_frame=args.start_frame or 0)
     if args.start_frame is not None:
         raise InputError("--start-frame: expected --scene with it, got none; leave it out")
-    size = args.image_size or DEFAULT_SIZE
-    if args.K is None:
-        fov = args.fov_deg or DEFAULT_FOV_DEG
-        return cameras_along(move, args.frames, image_size=size, fov_y_deg=fov)
-    fx, fy, cx, cy = args.K
-    K = torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    return cameras_along(move, args.frames, image_size=size, K=K)
+    return cameras_along(move, args.frames, **_lens(args, recording))
+
+
+def _lens(args: argparse.Namespace, recording: "Trajectory | None") -> dict[str, Any]:
+    """Return image size and lens of the first frame: as given, as recorded, or the default."""
+    import torch
+
+    from jog3r.geometry import resize_intrinsics
+
+    recorded_size = None if recording is None else recording.image_size
+    size = args.image_size or recorded_size or DEFAULT_SIZE
+    if args.K is not None:
+        fx, fy, cx, cy = args.K
+        K = torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+        return {"image_size": size, "K": K}
+    if args.fov_deg is None and recording is not None and recording.K is not None and recorded_size:
+        first = recording.K[-1 if args.reverse else 0]
+        return {"image_size": size, "K": resize_intrinsics(first, recorded_size, size)}
+    return {"image_size": size, "fov_y_deg": args.fov_deg or DEFAULT_FOV_DEG}

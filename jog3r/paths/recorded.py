@@ -24,13 +24,16 @@ class Trajectory(NamedTuple):
 
     Args:
         world_from_camera: (t, 4, 4).
-        K: (t, 3, 3) [px] of an image of some size; None where the format has none.
+        K: (t, 3, 3) [px]; None where the format has none.
+        image_size: (height, width) [px] that K belongs to; None where the file does not say it: K
+            is of an image of some size then.
         times_s: (t,) time stamps; None where they are not kept.
         files: name of each camera's image; None where the file does not say it.
     """
 
     world_from_camera: Tensor
     K: Tensor | None = None
+    image_size: tuple[int, int] | None = None
     times_s: Tensor | None = None
     files: tuple[str, ...] | None = None
 
@@ -53,15 +56,16 @@ def read_trajectory(path: str | Path, format: CameraFormat | None = None) -> Tra
         return Trajectory(cameras, times_s=times_s)
     read_path_alone = format_named(chosen).trajectory
     if read_path_alone is not None:
-        return Trajectory(read_path_alone(place))
+        return Trajectory(read_path_alone(place).world_from_camera)
     try:
-        found = read_named_cameras(place, chosen)
+        cameras, files, _ = read_named_cameras(place, chosen)
     except InputError:
         if chosen != "realestate10k":
             raise
         # The file is not ours and does not say its image size.
-        found = read_named_cameras(place, chosen, image_size=NOMINAL_SIZE)
-    return Trajectory(found.cameras.world_from_camera, found.cameras.K, files=found.files)
+        cameras = read_named_cameras(place, chosen, image_size=NOMINAL_SIZE).cameras
+        return Trajectory(cameras.world_from_camera, cameras.K)
+    return Trajectory(cameras.world_from_camera, cameras.K, cameras.image_size, files=files)
 
 
 def recorded(cameras: Cameras | Trajectory, *, scale: float = 1.0) -> Keyframes:

@@ -9,7 +9,17 @@ import torch
 from jog3r.cli import main
 from jog3r.cli.path import HELP, MOVES
 from jog3r.export.tum import read_tum
-from jog3r.paths import Dolly, Eased, Orbit, Reversed, cameras_along, median_depth, read_path
+from jog3r.paths import (
+    Dolly,
+    Eased,
+    Orbit,
+    Reversed,
+    Together,
+    Zoom,
+    cameras_along,
+    median_depth,
+    read_path,
+)
 from jog3r.paths.path_file import PLAIN
 from jog3r.results import Cameras, Reconstruction
 from tests.paths.test_sampling import scene
@@ -58,11 +68,22 @@ def test_a_description_can_be_eased_and_reversed(tmp_path: Path) -> None:
 
 def test_a_camera_file_is_resampled_and_scaled(tmp_path: Path) -> None:
     walk, out = tmp_path / "walk.json", tmp_path / "out.json"
-    move = Dolly(distance_world=1.0)
-    cameras_along(move, 3, image_size=(48, 64), fov_y_deg=50.0).save(walk, "json")
-    line = ["path", str(walk), "--scale", "4", "--frames", "5", "--format", "json"]
-    assert main([*line, "--out", str(out)]) == 0
-    assert Cameras.load(out, "json").world_from_camera[:, 2, 3].tolist() == [0, 1, 2, 3, 4]
+    move = Together(moves=(Dolly(distance_world=1.0), Zoom(factor=2.0)))
+    cameras = cameras_along(move, 3, image_size=(48, 64), fov_y_deg=50.0)
+    cameras.save(walk, "json")
+    line = ["path", str(walk), "--scale", "4", "--format", "json", "--overwrite", "--out", str(out)]
+    assert main([*line, "--frames", "5"]) == 0
+    read = Cameras.load(out, "json")
+    assert read.world_from_camera[:, 2, 3].tolist() == [0, 1, 2, 3, 4]
+    # Its lens goes with it, also backwards and at another size, unless another one is given.
+    torch.testing.assert_close(read.K[::2], cameras.K)
+    assert read.image_size == (48, 64)
+    assert main([*line, "--frames", "3", "--reverse"]) == 0
+    torch.testing.assert_close(Cameras.load(out, "json").K, cameras.K.flip(0))
+    assert main([*line, "--frames", "3", "--image-size", "128x96"]) == 0
+    torch.testing.assert_close(Cameras.load(out, "json").K[:, :2], 2 * cameras.K[:, :2])
+    assert main([*line, "--frames", "3", "--fov-deg", "90"]) == 0
+    assert float(Cameras.load(out, "json").K[0, 1, 1]) == pytest.approx(24.0)
 
 
 @pytest.fixture(scope="module")

@@ -210,13 +210,13 @@ class Handheld(Move):
     where it was.
 
     Args:
-        seed: the same seed gives the same noise, whatever times are asked for.
+        seed: from 0 on; the same seed gives the same noise, whatever times are asked for.
         rotation_deg: standard deviation of each angle.
         shift_world: standard deviation of each coordinate.
         swings: the fastest wave swings this often from start to end; the slowest once.
 
     Raises:
-        InputError: a negative standard deviation, or fewer swings than one.
+        InputError: a negative seed or standard deviation, or fewer swings than one.
     """
 
     seed: int
@@ -226,6 +226,8 @@ class Handheld(Move):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed: expected 0 to 2^63 - 1, got {self.seed}")
         if min(self.rotation_deg, self.shift_world) < 0:
             least = min(self.rotation_deg, self.shift_world)
             raise InputError(f"rotation_deg, shift_world: expected at least 0, got {least:g}")

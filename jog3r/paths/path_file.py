@@ -59,6 +59,8 @@ PLAIN: dict[str, type[Move]] = {
 }
 MOVES = (*PLAIN, "keyframes", "cameras")
 WORLD, DEPTHS = "_world", "_depths"
+MAX_NESTING = 50
+"""How deep moves may lie in moves."""
 _KEYFRAME_KEYS = ("time", "position", "rotation", "pan_deg", "tilt_deg", "roll_deg", "zoom")
 
 
@@ -94,15 +96,12 @@ def read_path(path: str | Path, *, median_depth_world: float | None = None) -> M
     if list(content) != [ROOT]:
         found = ", ".join(map(repr, content)) or "none"
         raise FileError(f"{path}: expected the one entry {ROOT!r}, got {found}")
-    if median_depth_world is None and _has_depths(content):
-        raise InputError(
-            f"median_depth_world: expected a number, since {path} has lengths in depths, got None;"
-            " name the scene"
-        )
     try:
         return parse_move(
             content[ROOT], median_depth_world=median_depth_world, folder=Path(path).parent
         )
+    except _NoSceneError:  # the file is fine, an argument is missing
+        raise
     except InputError as error:
         raise FileError(f"{path}: {error}") from error
 
@@ -161,6 +160,10 @@ def _describe_keyframes(move: Keyframes) -> list[dict[str, Any]]:
     return entries
 
 
+class _NoSceneError(InputError):
+    """A length in depths, without a scene to measure."""
+
+
 @dataclass(frozen=True)
 class _Parser:
     """One walk through a description; `where` names the entry, as in camera_path.moves[2]."""
@@ -169,6 +172,8 @@ class _Parser:
     folder: Path
 
     def move(self, entry: Any, where: str) -> Move:
+        if where.count(".") > MAX_NESTING:
+            raise InputError(f"{ROOT}: expected moves at most {MAX_NESTING} deep, got more")
         name = _mapping(entry, where).get("move")
         if name not in MOVES:
             raise InputError(f"{where}.move: expected one of {', '.join(MOVES)}, got {name!r}")
@@ -224,7 +229,7 @@ class _Parser:
 
     def _depths(self, value: Any, where: str) -> Any:
         if self.median_depth_world is None:
-            raise InputError(
+            raise _NoSceneError(
                 f"{where}: expected a scene whose median depth is the unit, got none; name the"
                 f" scene, or give the length as {WORLD}"
             )
@@ -277,12 +282,6 @@ def _keyframe(frame: Mapping[str, Any], where: str) -> Tensor:
     return rigid(turns.at(torch.ones(1)).start_from_camera[0, :3, :3], position)
 
 
-def _has_depths(entry: Any) -> bool:
-    if isinstance(entry, Mapping):
-        return any(key.endswith(DEPTHS) or _has_depths(value) for key, value in entry.items())
-    return isinstance(entry, list) and any(map(_has_depths, entry))
-
-
 def _built(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:
     try:
         return kind(**values)
@@ -321,9 +320,13 @@ def _sequence(value: Any, where: str) -> list[Any]:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
         raise InputError(f"{where}: expected a finite number, got {value!r:.60}")
-    return float(value)
+    return number
 
 
 def _numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:

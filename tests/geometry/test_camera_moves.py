@@ -342,6 +342,7 @@ def nan() -> float:
         ),
         (lambda: Zoom(factor=0.0), "factor: expected above 0"),
         (lambda: Handheld(seed=0, rotation_deg=-1.0), "expected at least 0"),
+        (lambda: Handheld(seed=-1), "seed: expected 0"),
         (lambda: Handheld(seed=0, swings=0.5), "swings: expected at least 1"),
         (lambda: Series(moves=()), "at least one"),
         (lambda: Together(moves=()), "at least one"),

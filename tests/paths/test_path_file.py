@@ -1,11 +1,13 @@
 """The description of camera paths: there and back, units in the keys, and errors that name them."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from jog3r.errors import FileError, InputError, SaveError
@@ -63,7 +65,7 @@ def test_lengths_may_be_in_median_depths(tmp_path: Path) -> None:
     path = written(tmp_path, {"move": "series", "moves": [in_depths]})
     read = read_path(path, median_depth_world=4.0)
     assert read == Series(moves=(Orbit(angle_deg=90.0, radius_world=2.0),))
-    with pytest.raises(InputError, match="median_depth_world: expected a number"):
+    with pytest.raises(InputError, match="radius_depths: expected a scene"):
         read_path(path)
     with pytest.raises(InputError, match="median_depth_world: expected above 0"):
         parse_move(in_depths, median_depth_world=0.0)
@@ -172,6 +174,50 @@ def test_a_camera_file_is_found_beside_the_description(tmp_path: Path) -> None:
 def test_wrong_descriptions_name_the_entry(tmp_path: Path, entry: object, message: str) -> None:
     with pytest.raises(FileError, match=message):
         read_path(written(tmp_path, entry))
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.just(10**400),
+    st.floats(),
+    st.text(max_size=3),
+    st.lists(st.floats(), max_size=3),
+    st.dictionaries(st.sampled_from(["move", "x"]), st.just("pan"), max_size=1),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(place=st.integers(0, 7), key=st.sampled_from(["", "move", "new_deg"]), value=VALUES)
+def test_whatever_a_description_holds_it_is_a_move_or_one_error(place, key, value) -> None:
+    keyframe = {"position_world": [0, 0, 1], "pan_deg": 3, "time": 1}
+    parts: list[dict] = [
+        {"move": "orbit", "angle_deg": 9, "radius_depths": 1},
+        {"move": "handheld", "seed": 3, "swings": 2},
+        {"move": "keyframes", "keyframes": [keyframe]},
+        {"move": "reversed", "of": {"move": "zoom", "factor": 2}},
+        {"move": "cameras", "file": "none.txt", "format": "tum"},
+        {"move": "together", "moves": [{"move": "roll", "angle_deg": 9}]},
+        keyframe,
+        {"move": "series", "moves": [{"move": "tilt", "angle_deg": 9}], "durations": [1]},
+    ]
+    part = parts[place]
+    part[key or list(part)[-1]] = value
+    whole = {
+        "move": "series",
+        "moves": [p for p in parts[:6] if p["move"] != "cameras" or place == 4],
+    }
+    whole["moves"].append(parts[7])
+    with contextlib.suppress(InputError, FileError):
+        assert isinstance(parse_move(whole, median_depth_world=2.0), Series)
+
+
+def test_endless_nesting_is_refused(tmp_path: Path) -> None:
+    text = '{"move": "reversed", "of": ' * 400 + '{"move": "pan", "angle_deg": 1}' + "}" * 400
+    (tmp_path / "path.json").write_text('{"camera_path": ' + text + "}")
+    with pytest.raises(FileError, match="at most 50 deep"):
+        read_path(tmp_path / "path.json")
 
 
 def test_a_length_given_twice_is_refused(tmp_path: Path) -> None:

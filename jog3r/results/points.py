@@ -103,15 +103,19 @@ class PointCloud(Result):
                 is a size that suits every scene.
 
         Raises:
-            InputError: a size that is not above 0, or more than 2^53 cubes along an axis.
+            InputError: a size that is not above 0, more than 2^53 cubes along an axis, or a
+                confidence that is not above 0.
         """
         if not 0 < voxel_size < math.inf:
             raise InputError(f"voxel_size: expected a length above 0, got {voxel_size!r}")
+        if len(self) and not float(self.confidence.min()) > 0:
+            raise InputError(
+                f"confidence: expected above 0 to weigh points, got {self.confidence.min():.4g};"
+                " set it to 1 where it is not known"
+            )
         carried = [self.colors, self.confidence[:, None]]
         carried += [] if self.normals is None else [self.normals]
-        points, means = voxel_means(
-            self.points, carried, self.confidence.clamp(min=1.0), voxel_size
-        )
+        points, means = voxel_means(self.points, carried, self.confidence, voxel_size)
         colors, confidence = means[0].round().to(torch.uint8), means[1][:, 0]
         return PointCloud(points, colors, confidence, *(normalize(n, dim=1) for n in means[2:]))
 
@@ -185,7 +189,8 @@ class PointCloud(Result):
 def _check_unit(name: str, vectors: Float32[Tensor, "n 3"]) -> None:
     check_finite(name, vectors)
     length = vectors.norm(dim=1)
-    wrong = int(((length > 0) & ((length - 1).abs() > UNIT_TOLERANCE)).sum())
+    near_one = (length >= 1 - UNIT_TOLERANCE) & (length <= 1 + UNIT_TOLERANCE)
+    wrong = int((~near_one & (length > 0)).sum())
     if wrong:
         raise InputError(
             f"{name}: expected length 1, or 0 where there is none, got {wrong} others of"

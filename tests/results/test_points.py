@@ -55,6 +55,12 @@ def test_sizes_that_are_none_are_refused(size: float) -> None:
         grid().voxel_downsampled(size)
 
 
+def test_points_without_confidence_have_no_weighted_mean() -> None:
+    unsure = replace(grid(), confidence=torch.zeros(144))
+    with pytest.raises(InputError, match="confidence: expected above 0 to weigh points, got 0"):
+        unsure.voxel_downsampled(1.0)
+
+
 def test_normals_face_the_camera_or_the_side_they_had() -> None:
     cloud = grid()
     towards = cloud.with_normals(-cloud.points, neighbours=9)

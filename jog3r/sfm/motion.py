@@ -8,7 +8,7 @@ from torch import Tensor
 
 from jog3r.errors import AlignmentError, InputError
 from jog3r.geometry import check_intrinsics
-from jog3r.geometry.checks import check_tensor
+from jog3r.result_checks import check_tensor
 from jog3r.results import Cameras, Reconstruction, Video
 from jog3r.sfm import gauge
 from jog3r.sfm.depths import sparse_depth
@@ -52,7 +52,7 @@ def structure_from_motion(
     size = (video.height, video.width)
     lenses = None if K is None else _per_frame(K, len(video), size)
     if masks is not None:
-        check_tensor("masks", masks, (len(video), *size))
+        check_tensor("masks", masks, (len(video), *size), torch.bool)
     found = solve(
         video, masks, lenses, K_known=K is not None, start=None, seed=seed, threads=threads
     )

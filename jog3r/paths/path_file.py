@@ -31,6 +31,7 @@ from torch import Tensor
 
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file
+from jog3r.export.cameras import format_named
 from jog3r.export.cameras_json import read_json
 from jog3r.geometry import rigid
 from jog3r.geometry.camera_moves import (
@@ -260,9 +261,10 @@ class _Parser:
 
     def _cameras(self, given: Mapping[str, Any], where: str) -> Keyframes:
         _only(given, ("file", "format", "scale"), where)
-        for key, value in (("file", given.get("file")), ("format", given.get("format", ""))):
-            if not isinstance(value, str):
-                raise InputError(f"{where}.{key}: expected text, got {value!r}")
+        if not isinstance(given.get("file"), str):
+            raise InputError(f"{where}.file: expected text, got {given.get('file')!r:.60}")
+        if "format" in given:
+            _checked_format(given["format"], where)
         found = read_trajectory(self.folder / given["file"], given.get("format"))
         return recorded(found, scale=_number(given.get("scale", 1.0), f"{where}.scale"))
 
@@ -280,6 +282,13 @@ def _keyframe(frame: Mapping[str, Any], where: str) -> Tensor:
     )
     turns = Together(moves=(Pan(angle_deg=pan), Tilt(angle_deg=tilt), Roll(angle_deg=roll)))
     return rigid(turns.at(torch.ones(1)).start_from_camera[0, :3, :3], position)
+
+
+def _checked_format(name: Any, where: str) -> None:
+    try:
+        format_named(name)
+    except InputError as error:
+        raise InputError(f"{where}.{error}") from error
 
 
 def _built(kind: type[Any], values: Mapping[str, Any], where: str) -> Any:

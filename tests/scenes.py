@@ -304,7 +304,7 @@ def smooth_field(
 def _jolt(points: Tensor, degrees: float, shift: float, generator: torch.Generator) -> Tensor:
     count = points.shape[0]
     rotation = roma.rotvec_to_rotmat(math.radians(degrees) * _normal((count, 3), generator))
-    centre = points.flatten(1, 2).mean(dim=1)
+    centre = points.flatten(1, 2).median(dim=1).values  # whatever outliers there are
     distance = points.flatten(1, 2).norm(dim=-1).median(dim=1).values
     move = shift * distance[:, None] * _normal((count, 3), generator)
     back = rigid(torch.eye(3, dtype=points.dtype).expand(count, 3, 3), centre)

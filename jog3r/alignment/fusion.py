@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from jog3r.alignment.pairs import PairPointmaps
-from jog3r.alignment.robust import cauchy
+from jog3r.alignment.robust import cauchy_weight
 from jog3r.alignment.unknowns import Cameras
 
 ROUNDS = 2
@@ -53,9 +53,8 @@ def _mean(depth: Tensor, weight: Tensor, noise: float) -> Tensor:
     weight = torch.where(weight.sum(dim=0) > 0, weight, 1.0) * front
     total = weight.sum(dim=0)
     log_depth = torch.where(front, depth, 1.0).log()
-    level = depth.new_full((len(depth),), noise)
-    mean, robust = (weight * log_depth).sum(dim=0) / total.clamp(min=1e-30), weight
+    mean = (weight * log_depth).sum(dim=0) / total.clamp(min=1e-30)
     for _ in range(ROUNDS if len(depth) > 2 else 0):
-        robust = weight * cauchy((log_depth - mean).square(), level)[1]
+        robust = weight * cauchy_weight((log_depth - mean).square(), noise)
         mean = (robust * log_depth).sum(dim=0) / robust.sum(dim=0).clamp(min=1e-30)
     return torch.where(total > 0, mean.exp(), 0.0)

@@ -13,9 +13,9 @@ from torch import Tensor
 from jog3r.alignment.pairs import PairPointmaps
 from jog3r.geometry import pixel_centres
 
-PIXELS_PER_FRAME = 1100
+PIXELS_PER_FRAME = 700
 """The other pointmaps of a frame are thinned to about this many pixels together."""
-PIXELS_PER_MAP = 160
+PIXELS_PER_MAP = 96
 """But no pointmap to fewer than about these."""
 
 

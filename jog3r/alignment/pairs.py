@@ -16,7 +16,7 @@ MIN_SPREAD = 1e-6
 as a surface."""
 MIN_PIXELS = 6
 """Fewest pixels of confidence above 1 that a pointmap needs: a camera has up to seven unknowns."""
-SPREAD_PIXELS = 400
+SPREAD_PIXELS = 100
 """About this many points of a pointmap show whether it is a surface."""
 
 
@@ -120,7 +120,7 @@ def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
     if lowest < 1:
         raise InputError(f"confidence_{side}: expected values >= 1, got {lowest:g}")
     height, width = confidence.shape[1:]
-    stride = max(1, math.isqrt(height * width // SPREAD_PIXELS))
+    stride = max(1, round(math.sqrt(height * width / SPREAD_PIXELS)))
     suspects = _collapsed(points[:, ::stride, ::stride])
     if suspects.numel():  # of a thinned pointmap, which may hold less than the whole
         suspects = suspects[_collapsed(points[suspects])]
@@ -132,13 +132,14 @@ def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
 
 
 def _collapsed(points: Tensor) -> Tensor:
-    """Return the numbers of the pointmaps whose points are equal or on one line."""
-    flat = points.double().flatten(1, 2)
-    centred = flat - flat.median(dim=1, keepdim=True).values
-    distance2, reach2 = (p.square().sum(dim=-1) for p in (centred, flat))
+    """Return the numbers of the pointmaps (E, h, w, 3) whose points are equal or on one line."""
+    flat = points.double().flatten(1, 2).mT.contiguous()
+    centred = flat - flat.median(dim=2, keepdim=True).values
+    distance2, reach2 = (p.square().sum(dim=1) for p in (centred, flat))
     # Without the farthest tenth: a single wild point would make everything else look like a dot.
-    near = distance2 <= distance2.kthvalue(1 + int(0.9 * (flat.shape[1] - 1)), 1, True).values
-    centred = centred * near[..., None]
-    variance = torch.linalg.eigvalsh(centred.transpose(1, 2) @ centred / flat.shape[1])[:, 1]
+    pixels = flat.shape[2]
+    near = distance2 <= distance2.kthvalue(1 + int(0.9 * (pixels - 1)), 1, True).values
+    centred = centred * near[:, None]
+    variance = torch.linalg.eigvalsh(centred @ centred.mT / pixels)[:, 1]
     limit = MIN_SPREAD**2 * reach2.median(dim=1).values
     return torch.nonzero(variance <= limit).flatten()

@@ -14,7 +14,7 @@ from torch import Tensor
 from jog3r.alignment.robust import CUT, noise_level
 from jog3r.geometry.transforms import rigid
 
-POLISH_STEPS = (8, 3, 3, 3)
+POLISH_STEPS = (6, 2, 2, 2)
 """Steps on the rotation group at each re-weighting."""
 NULL_VECTORS = 3
 """Candidates are taken from this many eigenvectors: three span the solutions of a flat scene."""

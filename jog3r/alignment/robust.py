@@ -22,8 +22,12 @@ def cauchy(squared: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     The cost of small errors is their square in units of the noise; the weight is its derivative.
     """
     unit = (CUT * noise[:, None]).square()
-    excess = squared / unit
-    return CUT**2 * excess.log1p(), CUT**2 / (unit + squared)
+    return CUT**2 * (squared / unit).log1p(), CUT**2 / (unit + squared)
+
+
+def cauchy_weight(squared: Tensor, noise: float) -> Tensor:
+    """Return a weight alone, up to a factor, where all have the same noise."""
+    return 1.0 / ((CUT * noise) ** 2 + squared)
 
 
 def noise_level(length: Tensor, weights: Tensor, median: float = RAYLEIGH) -> Tensor:

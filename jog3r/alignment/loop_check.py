@@ -17,6 +17,8 @@ MIN_SHARED = 0.3
 """Share of a keyframe's points that has to fall into the other's image, both ways."""
 MAX_TURN_DEG = 60.0
 """Largest angle between the viewing directions; networks match little beyond it."""
+NEAREST = 16
+"""Keyframes that one is compared with: a camera that stands still is near all it ever was at."""
 LOOPS_PER_WINDOW = 2
 """So the number of loops grows as the number of windows."""
 AGREES = 0.1
@@ -73,24 +75,26 @@ def shared_views(keyframes: list[Keyframe]) -> list[tuple[Keyframe, Keyframe]]:
     if not keyframes:
         return []
     poses = torch.stack([each.world_from_camera for each in keyframes])
+    windows = torch.tensor([each.window for each in keyframes])
     best: dict[tuple[int, int], tuple[float, Keyframe, Keyframe]] = {}
     for k, late in enumerate(keyframes):
-        for early in (keyframes[n] for n in _near(poses[:k], poses[k], late.reach)):
-            windows = (early.window, late.window)
-            if late.window - early.window < 2:
-                continue
+        apart = torch.nonzero(windows[:k] < late.window - 1).flatten()
+        for early in (keyframes[int(apart[n])] for n in _near(poses[apart], poses[k], late.reach)):
+            between = (early.window, late.window)
             shared = min(_share_seen(early, late), _share_seen(late, early))
-            if shared >= max(MIN_SHARED, best.get(windows, (0.0,))[0]):
-                best[windows] = (shared, early, late)
+            if shared >= max(MIN_SHARED, best.get(between, (0.0,))[0]):
+                best[between] = (shared, early, late)
     return _few_each(list(best.values()))
 
 
 def _near(poses: Tensor, pose: Tensor, reach: float) -> list[int]:
-    """Name the poses closer than the typical depth that look about the same way."""
+    """Name the poses closer than the typical depth that look about the same way, nearest first."""
     away = (poses[:, :3, 3] - pose[:3, 3]).norm(dim=1)
     cosine = poses[:, :3, 2] @ pose[:3, 2]
     limit = float(torch.tensor(MAX_TURN_DEG).deg2rad().cos())
-    return torch.nonzero((away < reach) & (cosine > limit)).flatten().tolist()
+    order = away.argsort()
+    near = (away < reach) & (cosine > limit)
+    return order[near[order]][:NEAREST].tolist()
 
 
 def _share_seen(one: Keyframe, by: Keyframe) -> float:

@@ -5,6 +5,8 @@ error then and not a crash, and nothing that was written stays resident. Only wh
 the end is mapped into memory.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,13 +113,20 @@ def frame_store(path: Path | None, shape: Shape) -> FrameStore:
     return FileStore(path, shape, int(header.offset))
 
 
-def new_folder(folder: str | Path) -> Path:
-    """Make the folder for the files; it must not hold anything yet.
+@contextmanager
+def new_folder(folder: str | Path | None) -> Iterator[Path | None]:
+    """Make the folder for the files, which must not hold anything yet; empty it on any failure.
+
+    Args:
+        folder: to make; None makes none.
 
     Raises:
         InputError: a name that holds something.
         SaveError: the folder cannot be made.
     """
+    if folder is None:
+        yield None
+        return
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
         raise InputError(f"folder: expected a new or empty folder, got {folder}; choose another")
@@ -125,7 +134,12 @@ def new_folder(folder: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        for file in folder.iterdir():
+            file.unlink()
+        raise
 
 
 def _cannot_write(path: Path, error: OSError) -> SaveError:

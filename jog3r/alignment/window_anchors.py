@@ -13,7 +13,7 @@ from jog3r.geometry import Similarity, relative
 
 CERTAIN = 1e4
 """One over the standard deviation of where known cameras put a window: far surer than a stitch."""
-POSITION_NOISE = 0.01
+POSITION_NOISE = 0.02
 """Standard deviation of a window's positions, in typical depths: known cameras that are not far
 apart compared with it say little about the window's scale."""
 MIN_PATH = 1e-3
@@ -103,6 +103,8 @@ def _fit(solved: Tensor, wanted: Tensor, length: float) -> Similarity:
     source, target = solved[:, :3, 3] @ rotation.T, wanted[:, :3, 3]
     away, meant = source - source.mean(dim=0), target - target.mean(dim=0)
     scale = torch.ones((), dtype=torch.float64)
-    if _extent(solved, length) > 0:
-        scale = meant.norm() / away.norm()
+    # The solved positions are the noisy ones: to divide by their extent would make scales too small.
+    along = (away * meant).sum()
+    if _extent(solved, length) > 0 and float(along) > 0:
+        scale = meant.square().sum() / along
     return Similarity(rotation, target.mean(dim=0) - scale * source.mean(dim=0), scale)

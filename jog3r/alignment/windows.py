@@ -82,22 +82,32 @@ def align_windows(
     spans = cut(frames, window, overlap)
     given = _by_frame(cameras, frames)
     _check_lengths(frames, video=video, intrinsics=intrinsics, masks=masks)
-    place = None if folder is None else new_folder(folder)
     known = Known(intrinsics, given, masks, regularisers, shared_focal, refine)
-    solver = WindowSolver(pointmaps, graph, known)
+    with new_folder(folder) as place:
+        return _aligned(WindowSolver(pointmaps, graph, known), spans, video, place, loop_check)
+
+
+def _aligned(
+    solver: WindowSolver,
+    spans: Sequence[Window],
+    video: Video | None,
+    folder: Path | None,
+    loop_check: bool,
+) -> Reconstruction:
     if len(spans) > 1:
         solver = solver.with_focal(spans)
-    chain = _joined(solver, spans, video, place)
+    given = solver.known.cameras
+    chain = _joined(solver, spans, video, folder)
     loops = found_loops(chain, solver) if loop_check else []
     before, after = _placed(chain, loops, given)
     chain.scale_depth(after)
     return Reconstruction(
-        video=_grey(frames, chain.size) if video is None else video,
+        video=_grey(spans[-1].stop, chain.size) if video is None else video,
         cameras=_cameras(chain, after, given),
         depth=chain.depth.tensor(),
         confidence=chain.confidence.tensor(),
         scale="given-poses" if _scale_is_given(chain, given) else chain.unit,
-        mask=masks,
+        mask=solver.known.masks,
         flags=(*chain.flags(), *loop_flags(chain, loops, before, after)),
     )
 
@@ -182,6 +192,8 @@ def _by_frame(cameras: Tensor | Mapping[int, Tensor] | None, frames: int) -> dic
     for frame, camera in cameras.items():
         if not 0 <= frame < frames:
             raise InputError(f"cameras: expected frames 0 to {frames - 1}, got {frame}")
+        if camera.shape != (4, 4):
+            raise InputError(f"cameras[{frame}]: expected (4, 4), got {tuple(camera.shape)}")
         check_transforms(camera, name=f"cameras[{frame}]")
     return dict(sorted(cameras.items()))
 

@@ -174,7 +174,7 @@ def test_known_cameras_are_kept_and_end_the_drift() -> None:
     assert path_error(found, source.world_from_camera) < path_error(free, source.world_from_camera)
     # Depth has the same unit as the positions.
     ratio = torch.stack([found.depth[f] / source.depth(f) for f in range(frames)]).median()
-    assert float(ratio) == pytest.approx(2.0, rel=0.05)
+    assert float(ratio) == pytest.approx(2.0, rel=0.1)
 
 
 def test_one_known_camera_turns_the_world_only() -> None:
@@ -271,7 +271,7 @@ def test_windows_without_anything_in_common_are_named() -> None:
         align_windows(blind, 26, **SMALL)
 
 
-def test_window_that_no_camera_explains_is_named() -> None:
+def test_window_that_no_camera_explains_is_named(tmp_path: Path) -> None:
     source = LazyScene(wander(26), noise=EXACT)
 
     def behind(numbers: Sequence[int], pairs: Tensor) -> PairPointmaps:
@@ -282,7 +282,8 @@ def test_window_that_no_camera_explains_is_named() -> None:
         return found
 
     with pytest.raises(InputError, match=r"^window 2 \(frames"):
-        align_windows(behind, 26, **SMALL)
+        align_windows(behind, 26, folder=tmp_path, **SMALL)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_arguments_that_do_not_fit() -> None:
@@ -304,6 +305,8 @@ def test_arguments_that_do_not_fit() -> None:
         align_windows(source, 26, cameras=torch.eye(4).repeat(25, 1, 1), **SMALL)
     with pytest.raises(InputError, match="cameras: expected frames 0 to 25, got 26"):
         align_windows(source, 26, cameras={26: torch.eye(4)}, **SMALL)
+    with pytest.raises(InputError, match=r"cameras\[3\]: expected \(4, 4\), got \(1, 4, 4\)"):
+        align_windows(source, 26, cameras={3: torch.eye(4)[None]}, **SMALL)
     with pytest.raises(InputError, match=r"cameras\[3\]: expected rotations"):
         align_windows(source, 26, cameras={3: torch.diag(torch.tensor([1.0, 1, -1, 1]))}, **SMALL)
     video = Video(torch.zeros(26, 48, 64, 3, dtype=torch.uint8), fps=5.0)

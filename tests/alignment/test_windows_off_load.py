@@ -38,15 +38,36 @@ def test_file_is_plain_npy_and_its_map_private(tmp_path: Path) -> None:
 
 
 def test_new_folder_takes_new_and_empty_ones_only(tmp_path: Path) -> None:
-    assert new_folder(tmp_path / "a" / "b").is_dir()
-    assert new_folder(str(tmp_path / "a" / "b")).is_dir()
-    with pytest.raises(InputError, match="folder: expected a new or empty folder"):
-        new_folder(tmp_path / "a")
+    for name in (tmp_path / "a" / "b", str(tmp_path / "a" / "b")):
+        with new_folder(name) as made:
+            assert made is not None
+            assert made.is_dir()
+    with new_folder(None) as none:
+        assert none is None
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="folder"):
-        new_folder(tmp_path / "file")
-    with pytest.raises(SaveError, match="free the disk or choose"):
-        new_folder(tmp_path / "file" / "below")
+    for taken in ("a", "file"):
+        with (
+            pytest.raises(InputError, match="folder: expected a new or empty folder"),
+            new_folder(tmp_path / taken),
+        ):
+            pass
+    with (
+        pytest.raises(SaveError, match="free the disk or choose"),
+        new_folder(tmp_path / "file" / "below"),
+    ):
+        pass
+
+
+def test_folder_is_empty_again_after_a_failure(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_folder(tmp_path / "new") as made:
+            assert made is not None
+            frame_store(made / "depth.npy", (2, 2, 3))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_full_disk_is_a_save_error(tmp_path: Path) -> None:

@@ -20,7 +20,14 @@ from jog3r.errors import FileError, InputError, MissingPartError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.model_card import CARD_FILE, plain_card
 from jog3r.model_config import ModelConfig, read_config
-from jog3r.routes.arguments import Callback, Prompt, SamplingOptions, pair_up, whole_number
+from jog3r.routes.arguments import (
+    AlignmentOptions,
+    Callback,
+    Prompt,
+    SamplingOptions,
+    pair_up,
+    whole_number,
+)
 from jog3r.stitch import StitchedModel
 from jog3r.weights_file import (
     CONFIG_FILE,
@@ -277,9 +284,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             callback: Called after each step with its index, its timestep and the latents
                 `(B, C, T, h, w)`; may return latents to go on with.
             regularisers: Weights of the alignment's temporal terms, with cameras.
-            refine: With cameras, what follows the alignment: "photometric" lays the frames over
-                each other through the depth (`jog3r.alignment.photometric`); None for nothing;
-                "default" for what suits the checkpoint.
+            refine: With cameras, what follows the alignment, as in `reconstruct`.
             progress: Whether to show a progress bar.
 
         Returns:
@@ -304,14 +309,10 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         )
         prompts, seeds = pair_up(prompt, seed)
         if cameras:
-            made = text_to_video_and_cameras(
-                self,
-                prompts,
-                seeds,
-                options,
-                regularisers=regularisers,
-                refine=self._refinement(refine),
+            alignment = AlignmentOptions(
+                regularisers=regularisers, refine=refine, suits=self.config.refine
             )
+            made = text_to_video_and_cameras(self, prompts, seeds, options, alignment)
         elif regularisers is not None or refine != "default":
             raise InputError(
                 "regularisers, refine: expected none of them without cameras=True, got one; set"
@@ -327,9 +328,15 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         video: Any,
         *,
         K: Any = None,
+        cameras: Any = None,
+        masks: Any = None,
         stride: int = 1,
         max_frames: int | None = None,
         seed: int = 0,
+        method: str = "learned",
+        graph: str = "star",
+        window: int | None = None,
+        overlap: int | None = None,
         regularisers: "Regularisers | None" = None,
         refine: str | None = "default",
         progress: bool = True,
@@ -340,36 +347,70 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             video: A video file, a folder of images, a `Video`, a uint8 array or tensor
                 `(T, H, W, 3)`, or a float array or tensor `(T, 3, H, W)` in [-1, 1].
             K: Known intrinsics [px] of the input, `(3, 3)`, or `(T, 3, 3)` for the frames that
-                `stride` and `max_frames` leave; None to have them estimated.
+                `stride` and `max_frames` leave; None to have them estimated. Kept as they are.
+            cameras: Known `world_from_camera` of these frames, `(T, 4, 4)`, or of some of them,
+                `{frame: (4, 4)}`; or `Cameras`, whose K is taken as well. Kept as they are; two of
+                them at different places give the result their unit.
+            masks: `(T, H, W)` bool, True where pixels count. The others take no part in alignment
+                and refinement, and get into no point cloud. The model still sees them.
             stride: Take every stride-th frame.
             max_frames: Take at most so many frames, from the start, after the stride; None for all.
             seed: Of the little noise that reconstruction adds.
+            method: "learned" for this model; "sfm" for plain structure from motion by COLMAP
+                (`jog3r.sfm`), to compare with: K and masks are all that it takes.
+            graph: Which pairs of frames give pointmaps: "star" (the first with every other, as the
+                models of JOG3R were trained), "window-3", "log-window-4", "complete" or "auto"
+                (docs/alignment.md).
+            window: Frames that the model sees at once; longer videos are cut into overlapping
+                windows and stitched (docs/long-videos.md). None for all up to 64 frames, and
+                windows of 32 beyond.
+            overlap: Frames that neighbouring windows share; None for a quarter of the window.
             regularisers: Weights of the alignment's temporal terms.
             refine: What follows the alignment: "photometric" lays the frames over each other
-                through the depth (`jog3r.alignment.photometric`), for static scenes; None for
-                nothing; "default" for what suits the checkpoint: it helps `tiny`, whose pointmaps
-                are coarse, and is left out where they are fine.
+                through the depth (`jog3r.alignment.photometric`), for static scenes; "bundle"
+                matches features and adjusts cameras and points to them, by COLMAP, after what suits
+                the checkpoint (docs/bundle.md); None for nothing; "default" for what suits the
+                checkpoint: "photometric" helps `tiny`, whose pointmaps are coarse, and is left out
+                where they are fine.
             progress: Whether to show a progress bar.
 
         Returns:
-            A Reconstruction in the pixels of the input; the world is the camera of the first frame.
+            A Reconstruction in the pixels of the input; the world is the camera of the first frame,
+            or that of the known cameras. Its `flags` say what is unusual about it.
 
         Raises:
-            InputError: A wrong shape or dtype, NaN, a single frame, K that does not fit.
-            AlignmentError: Pointmaps that no camera explains.
+            InputError: A wrong shape or dtype, NaN, a single frame, something known that does not
+                fit, or options that exclude each other.
+            AlignmentError: Pointmaps, or matches, that no camera explains.
             FileError: A missing or corrupt file, an empty folder, images of several sizes.
         """
+        from jog3r.routes.plain_sfm import check_method, plain_sfm
         from jog3r.routes.video_to_cameras import video_to_cameras
 
+        seed = whole_number("seed", seed)
+        options = AlignmentOptions(
+            regularisers=regularisers,
+            refine=refine,
+            suits=self.config.refine,
+            graph=graph,
+            window=window,
+            overlap=overlap,
+        )
+        check_method(method, options, cameras)
+        if method == "sfm":
+            return plain_sfm(
+                video, K=K, masks=masks, stride=stride, max_frames=max_frames, seed=seed
+            )
         return video_to_cameras(
             self,
             video,
+            options,
             K=K,
+            cameras=cameras,
+            masks=masks,
             stride=stride,
             max_frames=max_frames,
-            seed=whole_number("seed", seed),
-            regularisers=regularisers,
-            refine=self._refinement(refine),
+            seed=seed,
             progress=progress,
         )
 
@@ -387,9 +428,6 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         from jog3r.model_summary import summary
 
         return summary(self)
-
-    def _refinement(self, refine: str | None) -> str | None:
-        return self.config.refine if refine == "default" else refine
 
     def _check_agreement(self) -> None:
         """Check that the parts fit each other, which none of them can see."""

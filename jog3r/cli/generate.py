@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from jog3r.cli.outputs import check_free, print_outputs, slug
+from jog3r.cli.outputs import check_free, print_flags, print_outputs, slug
 from jog3r.cli.parser import (
     add_model_options,
     add_refinement,
@@ -115,5 +115,7 @@ def run(args: argparse.Namespace) -> None:
         shot.save(each, overwrite=args.overwrite) for shot, each in zip(shots, folders, strict=True)
     ]
     print_outputs(saved)
+    for shot in shots:
+        print_flags(shot.reconstruction.flags if shot.reconstruction else ())
     if failure:
         raise failure

@@ -1,7 +1,7 @@
 """Where outputs go and how they are listed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from jog3r.errors import InputError
@@ -63,3 +63,9 @@ def print_outputs(folders: Iterable[Path]) -> None:
         for name, description in DESCRIPTIONS.items():
             if (folder / name).exists():
                 print(f"  {name:<{width}}  {description}")
+
+
+def print_flags(flags: Sequence[str]) -> None:
+    """Say what is unusual about a result."""
+    for flag in flags:
+        print(f"note: {flag}")

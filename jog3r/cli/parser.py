@@ -124,9 +124,10 @@ def add_refinement(parser: argparse.ArgumentParser) -> None:
     """Add the option of every command that finds cameras."""
     parser.add_argument(
         "--refine",
-        choices=("photometric", "none"),
+        choices=("photometric", "bundle", "none"),
         help="what follows the alignment: photometric lays the frames over each other, for static"
-        " scenes (default: what suits the checkpoint, photometric for tiny)",
+        " scenes; bundle matches features and adjusts cameras and points to them (default: what"
+        " suits the checkpoint, photometric for tiny)",
     )
 
 

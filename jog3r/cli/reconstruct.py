@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jog3r.cli.outputs import check_free, print_outputs
+from jog3r.cli.outputs import check_free, print_flags, print_outputs
 from jog3r.cli.parser import (
     add_model_options,
     add_refinement,
@@ -33,6 +33,8 @@ examples:
   jog3r reconstruct clip.mp4 --out outputs/clip
   jog3r reconstruct photos/ --out outputs/photos --fov-deg 55
   jog3r reconstruct long.mp4 --out outputs/long --fps 5 --max-frames 16
+  jog3r reconstruct clip.mp4 --out outputs/exact --refine bundle
+  jog3r reconstruct clip.mp4 --out outputs/known --cameras cameras.json --masks people/
 """
 
 # Fields of jog3r.alignment.Regularisers and their meaning.
@@ -64,6 +66,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--seed", type=whole_number, default=0, metavar="N", help="of the added noise (default: 0)"
     )
+    parser.add_argument(
+        "--method",
+        choices=("learned", "sfm"),
+        help="learned: this model; sfm: plain structure from motion by COLMAP, to compare with"
+        " (default: learned)",
+    )
     add_refinement(parser)
     _add_frame_options(parser)
     _add_camera_options(parser)
@@ -91,6 +99,29 @@ def _add_frame_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-frames", type=positive_int, metavar="N", help="take the first N (default: all)"
     )
+    group.add_argument(
+        "--graph",
+        metavar="NAME",
+        help="pairs of frames: star, window-3, log-window-4, complete or auto (default: star)",
+    )
+    group.add_argument(
+        "--window",
+        type=positive_int,
+        metavar="N",
+        help="frames that the model sees at once (default: all of up to 64, else 32)",
+    )
+    group.add_argument(
+        "--overlap",
+        type=positive_int,
+        metavar="N",
+        help="frames that neighbouring windows share (default: a quarter of the window)",
+    )
+    group.add_argument(
+        "--masks",
+        type=Path,
+        metavar="PATH",
+        help="video or folder of images, one for every frame of PATH: white counts, black does not",
+    )
 
 
 def _add_camera_options(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +136,12 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
         help="focal lengths and principal point, in pixels of the input",
+    )
+    lens.add_argument(
+        "--cameras",
+        type=Path,
+        metavar="FILE",
+        help="known cameras of all frames, with their lens, as JSON (jog3r convert-cameras)",
     )
 
 
@@ -121,20 +158,25 @@ def run(args: argparse.Namespace) -> None:
     """Reconstruct, save and list the results."""
     check_free(args.out, overwrite=args.overwrite)
 
-    from jog3r import JOG3R
-    from jog3r.data.media import read_video
+    from jog3r import JOG3R, Cameras
+    from jog3r.data.media import read_masks, read_video
 
-    video = read_video(args.path, stride=args.stride, fps=args.fps, max_frames=args.max_frames)
+    thinning = {"stride": args.stride, "fps": args.fps, "max_frames": args.max_frames}
+    video = read_video(args.path, **thinning)
     model = JOG3R.from_pretrained(args.model, device=args.device)
     scene = model.reconstruct(
         video,
         K=intrinsics(args, (video.height, video.width)),
+        cameras=None if args.cameras is None else Cameras.load(args.cameras, "json"),
+        masks=None if args.masks is None else read_masks(args.masks, **thinning),
         seed=args.seed,
         regularisers=regularisers(args),
         progress=not args.no_progress,
+        **given(method=args.method, graph=args.graph, window=args.window, overlap=args.overlap),
         **refinement(args),
     )
     print_outputs([scene.save(args.out, overwrite=args.overwrite)])
+    print_flags(scene.flags)
 
 
 def intrinsics(args: argparse.Namespace, size: tuple[int, int]) -> "Tensor | None":

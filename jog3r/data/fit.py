@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from jog3r.errors import InputError
@@ -13,6 +13,9 @@ from jog3r.result_checks import check_unit_frames
 
 EDGE = 0.1
 """Relative difference of depth between neighbours from which on they are two surfaces."""
+
+WHOLE = 0.99
+"""Share of a target's pixel that a mask has to cover: one that is half a passer-by is one."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,12 @@ class ResizeAndCrop:
             part, self.target_size, mode="bilinear", align_corners=False, antialias=True
         )
         return resized.clamp(-1, 1)  # rounding can leave the range by 1e-7
+
+    def masks_to_target(self, masks: Bool[Tensor, "t h w"]) -> Bool[Tensor, "t h2 w2"]:
+        """Cut and resize masks (True = use); a pixel that lies partly outside is outside."""
+        rows, columns = self._used()
+        share = F.interpolate(masks[:, None, rows, columns].float(), self.target_size, mode="area")
+        return share[:, 0] >= WHOLE
 
     def intrinsics_to_target(self, K: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
         """Return K of the model's frames from that of the user's."""

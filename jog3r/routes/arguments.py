@@ -4,15 +4,15 @@ import operator
 import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from jog3r.codecs.features import TextFeatures
 from jog3r.errors import InputError
-from jog3r.geometry import check_intrinsics
+
+if TYPE_CHECKING:
+    from jog3r.alignment import Regularisers
 
 Callback: TypeAlias = Callable[[int, float, Tensor], Tensor | None]
 """Called after every sampling step with its index, its timestep and the latents."""
@@ -20,7 +20,7 @@ Callback: TypeAlias = Callable[[int, float, Tensor], Tensor | None]
 Prompt: TypeAlias = str | TextFeatures
 """Text, or what a text encoder has made of it."""
 
-REFINEMENTS = ("photometric", None)
+REFINEMENTS = ("photometric", "bundle", None)
 """What may follow the alignment of pointmaps."""
 
 
@@ -86,21 +86,65 @@ def whole_number(name: str, value: Any) -> int:
     return number
 
 
-def check_alignment(regularisers: Any, refine: Any) -> None:
-    """Check how cameras are to be aligned and refined, before any time goes into their pointmaps.
+@dataclass(frozen=True, kw_only=True)
+class AlignmentOptions:
+    """How cameras are to be found from pointmaps; `JOG3R.reconstruct` explains most of it.
+
+    Args:
+        regularisers: None for the defaults.
+        refine: what follows the alignment, in the user's words.
+        suits: the refinement that suits the checkpoint.
+        graph: name of the pairs.
+        window: frames that go through the model at once; None for all of a video.
+        overlap: frames that neighbouring windows share; None for a quarter.
 
     Raises:
-        InputError: No such regularisers, or no such refinement.
+        InputError: An option of the wrong type or out of range.
     """
-    from jog3r.alignment.regularisers import Regularisers
 
-    if not isinstance(regularisers, Regularisers | None):
-        got = type(regularisers).__name__
-        raise InputError(
-            f"regularisers: expected jog3r.alignment.Regularisers or None, got {got}; make one"
-        )
-    if not isinstance(refine, str | None) or refine not in REFINEMENTS:
-        raise InputError(f"refine: expected one of {REFINEMENTS}, got {refine!r}; choose one")
+    regularisers: "Regularisers | None"
+    refine: str | None
+    suits: str | None = None
+    graph: str = "star"
+    window: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        from jog3r.alignment import pair_graph
+        from jog3r.alignment.regularisers import Regularisers
+
+        if not isinstance(self.regularisers, Regularisers | None):
+            got = type(self.regularisers).__name__
+            raise InputError(
+                f"regularisers: expected jog3r.alignment.Regularisers or None, got {got}; make one"
+            )
+        if isinstance(self.refine, str) and self.refine == "default":
+            object.__setattr__(self, "refine", self.suits)
+        if not isinstance(self.refine, str | None) or self.refine not in REFINEMENTS:
+            raise InputError(
+                f"refine: expected one of {REFINEMENTS}, got {self.refine!r}; choose one"
+            )
+        if not isinstance(self.graph, str):
+            raise InputError(
+                f"graph: expected its name, got {type(self.graph).__name__}; star is usual"
+            )
+        pair_graph(self.graph, 2)  # an unknown name is refused
+        for name, least in (("window", 2), ("overlap", 1)):
+            value = getattr(self, name)
+            if value is not None and whole_number(name, value) < least:
+                raise InputError(
+                    f"{name}: expected at least {least} frames, got {value}; leave it out"
+                )
+
+    @property
+    def photometric(self) -> bool:
+        """Whether frames are laid over each other; bundle adjustment follows what suits."""
+        return "photometric" in (self.refine, self.suits if self.bundle else None)
+
+    @property
+    def bundle(self) -> bool:
+        """Whether bundle adjustment comes last."""
+        return self.refine == "bundle"
 
 
 def pair_up(
@@ -139,32 +183,3 @@ def pair_up(
 def words(prompt: Prompt) -> str:
     """Give the text of a prompt; features do not know it."""
     return prompt if isinstance(prompt, str) else ""
-
-
-def known_intrinsics(K: Any, size: tuple[int, int], frames: int) -> Tensor | None:
-    """Check the user's K [px] of images of height and width `size`; None stays None.
-
-    Raises:
-        InputError: Not numbers, another shape than (3, 3) or (frames, 3, 3), or no K of such
-            images, or one with skew, which camera files cannot hold.
-    """
-    if K is None:
-        return None
-    try:
-        K = K if isinstance(K, Tensor) else torch.from_numpy(np.array(K, dtype=np.float32))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"K: expected a matrix of numbers, got {type(K).__name__} ({error}); pass a tensor"
-        ) from error
-    K = K.detach().to("cpu", torch.float32)
-    if tuple(K.shape) not in ((3, 3), (frames, 3, 3)):
-        raise InputError(
-            f"K: expected (3, 3) or ({frames}, 3, 3) for {frames} frames, got {tuple(K.shape)};"
-            " give one for all frames or one for each that is kept"
-        )
-    check_intrinsics(K, size)
-    if float((K[..., 0, 1] / K[..., 0, 0]).abs().max()) > 1e-6:
-        raise InputError(
-            f"K: expected no skew, got {float(K[..., 0, 1].abs().max()):g}; rectify the video first"
-        )
-    return K

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from jog3r.diffusion.interface import least_steps
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
-from jog3r.routes.arguments import Prompt, SamplingOptions, check_alignment, words
-from jog3r.routes.pointmaps import seen_frames, star, token_pointmaps
+from jog3r.routes.arguments import AlignmentOptions, Prompt, SamplingOptions, words
+from jog3r.routes.pointmaps import seen_frames, token_pointmaps
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_formats import video_format
-from jog3r.routes.video_to_cameras import align_pointmaps, frames_at
+from jog3r.routes.video_to_cameras import align_pointmaps, bundled, frames_at
 
 if TYPE_CHECKING:
-    from jog3r.alignment import Regularisers
     from jog3r.model import JOG3R
     from jog3r.results import Generation
 
@@ -26,21 +25,18 @@ def text_to_video_and_cameras(
     prompts: Sequence[Prompt],
     seeds: Sequence[int],
     options: SamplingOptions,
-    *,
-    regularisers: "Regularisers | None",
-    refine: str | None,
+    alignment: AlignmentOptions,
 ) -> "list[Generation]":
     """Generate videos with cameras, depth and points.
 
     Raises:
         InputError: A network without a head, a single frame, or so few steps that the last one is
-            outside the low-noise range of the head; no such refinement; what `sample_latents`
-            refuses.
+            outside the low-noise range of the head; what `sample_latents` refuses.
         AlignmentError: Pointmaps of a sample that no camera explains; holds all that was made.
     """
+    from jog3r.alignment import pair_graph
     from jog3r.results import Generation
 
-    check_alignment(regularisers, refine)
     model.stitched.check_head()
     if options.frames < 2:
         raise InputError(
@@ -52,15 +48,12 @@ def text_to_video_and_cameras(
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for
     videos = decode(model, sample.latents, options.frames)
+    graph = pair_graph(alignment.graph, len(seen))
     made, failures = [], []
     for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True):
         try:
-            scene = align_pointmaps(
-                token_pointmaps(model, tokens, star(len(seen))),
-                frames_at(video, seen),
-                regularisers=regularisers,
-                refine=refine,
-            )
+            pairs = token_pointmaps(model, tokens, graph)
+            scene = bundled(align_pointmaps(pairs, frames_at(video, seen), alignment), alignment)
         except AlignmentError as error:
             scene = None
             failures.append(f"seed {seed}: {error}")

@@ -2,15 +2,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from jog3r.alignment import Regularisers
 from jog3r.errors import InputError
-from jog3r.geometry import intrinsics_from_fov
 from jog3r.routes.arguments import (
+    AlignmentOptions,
     SamplingOptions,
-    check_alignment,
-    known_intrinsics,
     pair_up,
     whole_number,
 )
@@ -106,59 +103,44 @@ class TestSamplingOptions:
             options(**changed)
 
 
-class TestIntrinsics:
-    K = intrinsics_from_fov(60.0, (24, 32))
-
-    @pytest.mark.parametrize("kind", [torch.Tensor.double, torch.Tensor.numpy, torch.Tensor.tolist])
-    def test_any_kind_of_numbers(self, kind: Any) -> None:
-        known = known_intrinsics(kind(self.K), (24, 32), 5)
-        assert known is not None
-        torch.testing.assert_close(known, self.K)
-
-    def test_one_per_frame(self) -> None:
-        known = known_intrinsics(self.K.expand(5, 3, 3), (24, 32), 5)
-        assert known is not None
-        assert known.shape == (5, 3, 3)
-
-    @pytest.mark.parametrize(
-        ("K", "says"),
-        [
-            (torch.eye(4), r"K: expected \(3, 3\) or \(5, 3, 3\) for 5 frames, got \(4, 4\)"),
-            (K.expand(4, 3, 3), r"got \(4, 3, 3\); give one"),
-            (torch.eye(3), "K: expected pixels of a 32x24 image"),
-            (K * float("nan"), "K: expected finite values"),
-            ("wide", "K: expected a matrix of numbers, got str"),
-            ([[1.0], [2.0, 3.0]], "K: expected a matrix of numbers, got list"),
-            ([[10**400] * 3] * 3, "K: expected a matrix of numbers, got list"),
-            (K + torch.tensor([[0.0, 0.1, 0.0], [0.0] * 3, [0.0] * 3]), "K: expected no skew"),
-        ],
-    )
-    def test_what_does_not_fit(self, K: Any, says: str) -> None:
-        with pytest.raises(InputError, match=says):
-            known_intrinsics(K, (24, 32), 5)
-
-
 class TestAlignmentOptions:
-    @pytest.mark.parametrize("refine", [None, "photometric"])
-    @pytest.mark.parametrize("regularisers", [None, Regularisers.off()])
-    def test_what_is_known_passes(self, regularisers: Any, refine: Any) -> None:
-        check_alignment(regularisers, refine)
+    @pytest.mark.parametrize("refine", [None, "photometric", "bundle"])
+    @pytest.mark.parametrize("graph", ["star", "window-3", "log-window-4", "complete", "auto"])
+    def test_what_is_known_passes(self, refine: Any, graph: str) -> None:
+        AlignmentOptions(regularisers=Regularisers.off(), refine=refine, graph=graph)
+
+    def test_bundle_adjustment_follows_what_suits(self) -> None:
+        cases = {
+            (refine, suits): AlignmentOptions(regularisers=None, refine=refine, suits=suits)
+            for refine in (None, "photometric", "bundle", "default")
+            for suits in (None, "photometric")
+        }
+        photometric = {case for case, options in cases.items() if options.photometric}
+        assert photometric == {
+            ("photometric", None),
+            ("photometric", "photometric"),
+            ("bundle", "photometric"),
+            ("default", "photometric"),
+        }
+        assert {refine for (refine, _), options in cases.items() if options.bundle} == {"bundle"}
 
     @pytest.mark.parametrize(
-        ("regularisers", "refine", "says"),
+        ("changed", "says"),
         [
-            (
-                "smooth",
-                None,
-                "regularisers: expected jog3r.alignment.Regularisers or None, got str",
-            ),
-            (None, "bundle", "refine: expected one of .* got 'bundle'"),
-            (None, np.zeros(2), "refine: expected one of"),
+            ({"regularisers": "smooth"}, "regularisers: expected .*Regularisers or None, got str"),
+            ({"refine": "bundled"}, "refine: expected one of .* got 'bundled'"),
+            ({"refine": np.zeros(2)}, "refine: expected one of"),
+            ({"graph": "ring"}, "graph: expected star, window-N"),
+            ({"graph": 3}, "graph: expected"),
+            ({"window": 1}, "window: expected at least 2 frames, got 1"),
+            ({"window": "all"}, "window: expected a whole number"),
+            ({"overlap": 0}, "overlap: expected at least 1 frames, got 0"),
         ],
     )
-    def test_what_is_not(self, regularisers: Any, refine: Any, says: str) -> None:
+    def test_what_is_not(self, changed: dict[str, Any], says: str, as_a_user: None) -> None:
+        options: dict[str, Any] = {"regularisers": None, "refine": None}
         with pytest.raises(InputError, match=says):
-            check_alignment(regularisers, refine)
+            AlignmentOptions(**options | changed)
 
     def test_a_weight_that_is_no_number(self, as_a_user: None) -> None:
         with pytest.raises(InputError, match="focal_smoothness: expected a finite weight"):

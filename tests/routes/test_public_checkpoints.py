@@ -19,6 +19,7 @@ from jog3r.errors import AlignmentError, InputError, MissingPartError
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.model import JOG3R
 from jog3r.routes import video_to_cameras
+from jog3r.routes.arguments import AlignmentOptions
 from jog3r.routes.pointmaps import (
     image_pointmaps,
     seen_frames,
@@ -394,8 +395,8 @@ class TestDUSt3R:
 
         asked: list[str | None] = []
 
-        def spy(*inputs: Any, refine: str | None, **options: Any) -> Any:
-            asked.append(refine)
+        def spy(pairs: Any, video: Any, options: AlignmentOptions, **more: Any) -> Any:
+            asked.append(options.refine)
             raise AlignmentError("video: expected a clip, got a spy; try another")
 
         monkeypatch.setattr(route, "align_pointmaps", spy)

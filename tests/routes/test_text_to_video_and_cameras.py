@@ -9,6 +9,7 @@ from jog3r.diffusion.rectified_flow import RectifiedFlow
 from jog3r.errors import AlignmentError, InputError
 from jog3r.model import JOG3R
 from jog3r.routes import text_to_video_and_cameras as route
+from jog3r.routes.priors import Priors
 
 PROMPT = "a red sphere in a brick room"
 QUICK: dict[str, Any] = {"num_inference_steps": 10, "num_frames": 3, "progress": False}
@@ -24,7 +25,9 @@ K = torch.tensor([[15.0, 0.0, 8.0], [0.0, 15.0, 8.0], [0.0, 0.0, 1.0]])
 @pytest.fixture
 def model(tiny_model: JOG3R, monkeypatch: pytest.MonkeyPatch) -> JOG3R:
     """Give alignment a lens: untrained weights make pointmaps that call for no focal length."""
-    monkeypatch.setattr(route, "align_pointmaps", partial(route.align_pointmaps, K=K))
+    monkeypatch.setattr(
+        route, "align_pointmaps", partial(route.align_pointmaps, priors=Priors(K=K))
+    )
     return tiny_model
 
 

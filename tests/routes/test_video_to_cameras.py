@@ -97,7 +97,7 @@ class TestResult:
 
     def test_an_unknown_refinement(self, model: JOG3R, frames: Tensor) -> None:
         with pytest.raises(InputError, match="refine: expected one of"):
-            reconstruct(model, frames, refine="bundle")
+            reconstruct(model, frames, refine="bundled")
 
     def test_the_progress_bar_can_be_switched_off(
         self, model: JOG3R, frames: Tensor, capsys: pytest.CaptureFixture[str]
@@ -106,6 +106,54 @@ class TestResult:
         assert not capsys.readouterr().err
         reconstruct(model, frames, progress=True)
         assert "reconstructing: 100%" in capsys.readouterr().err
+
+
+class TestWhatIsKnown:
+    def test_cameras_stay_and_give_the_unit(self, model: JOG3R, frames: Tensor) -> None:
+        cameras = torch.eye(4).repeat(3, 1, 1)
+        cameras[:, 0, 3] = torch.tensor([5.0, 6.0, 8.0])
+        for given in (cameras, cameras.numpy(), dict(enumerate(cameras))):
+            scene = reconstruct(model, frames, cameras=given)
+            torch.testing.assert_close(scene.cameras.world_from_camera, cameras)
+            assert scene.scale == "given-poses"
+
+    def test_bundle_adjustment_would_move_them(self, model: JOG3R, frames: Tensor) -> None:
+        with pytest.raises(InputError, match='beside known cameras, got "bundle"'):
+            reconstruct(model, frames, cameras={0: torch.eye(4)}, refine="bundle")
+
+    def test_some_cameras(self, model: JOG3R, frames: Tensor) -> None:
+        first = torch.eye(4)
+        first[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
+        scene = reconstruct(model, frames, cameras={0: first})
+        torch.testing.assert_close(scene.cameras.world_from_camera[0], first)
+        assert scene.scale == "relative"
+
+    def test_masks(self, model: JOG3R, frames: Tensor) -> None:
+        masks = torch.ones(3, 24, 40, dtype=torch.bool)
+        masks[:, :12] = False
+        scene, free = (reconstruct(model, frames, masks=m) for m in (masks, None))
+        assert torch.equal(scene.mask, masks)
+        assert free.mask is None
+        assert 0 < len(scene.points) < len(free.points)
+        moved = scene.cameras.world_from_camera - free.cameras.world_from_camera
+        assert moved.abs().max() > 1e-6
+
+    def test_everything_masked(self, model: JOG3R, frames: Tensor) -> None:
+        with pytest.raises(InputError, match="frame"):
+            reconstruct(model, frames, masks=torch.zeros(3, 24, 40, dtype=torch.bool))
+
+    def test_another_graph(self, model: JOG3R, frames: Tensor) -> None:
+        star, complete = (reconstruct(model, frames, graph=g) for g in ("star", "complete"))
+        assert not torch.equal(star.cameras.world_from_camera, complete.cameras.world_from_camera)
+
+
+class TestPlainStructureFromMotion:
+    def test_it_is_told_apart(self, model: JOG3R, frames: Tensor) -> None:
+        with pytest.raises(InputError, match="method: expected one of"):
+            reconstruct(model, frames, method="slam")
+        for more in ({"graph": "complete"}, {"refine": None}, {"cameras": torch.eye(4)}):
+            with pytest.raises(InputError, match='method: expected "learned" beside'):
+                reconstruct(model, frames, method="sfm", **more)
 
 
 class TestTokens:

@@ -7,7 +7,7 @@ from jog3r.alignment.pairs import PairPointmaps
 from jog3r.alignment.robust import cauchy_weight
 from jog3r.alignment.unknowns import Cameras
 
-ROUNDS = 2
+ROUNDS = 1
 """Times that depths which disagree with the others are given less weight."""
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from jog3r.alignment.regularisers import Regularisers
+    from jog3r.results import Cameras
 
 DESCRIPTION = """\
 Reconstruct a video or a folder of photos: the camera of every frame, its depth, and one coloured
@@ -141,7 +142,7 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         type=Path,
         metavar="FILE",
-        help="known cameras of all frames, with their lens, as JSON (jog3r convert-cameras)",
+        help="known cameras of all frames, with their lens, in any format that has one",
     )
 
 
@@ -158,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     """Reconstruct, save and list the results."""
     check_free(args.out, overwrite=args.overwrite)
 
-    from jog3r import JOG3R, Cameras
+    from jog3r import JOG3R
     from jog3r.data.media import read_masks, read_video
 
     thinning = {"stride": args.stride, "fps": args.fps, "max_frames": args.max_frames}
@@ -167,7 +168,7 @@ def run(args: argparse.Namespace) -> None:
     scene = model.reconstruct(
         video,
         K=intrinsics(args, (video.height, video.width)),
-        cameras=None if args.cameras is None else Cameras.load(args.cameras, "json"),
+        cameras=known_cameras(args.cameras, (video.height, video.width)),
         masks=None if args.masks is None else read_masks(args.masks, **thinning),
         seed=args.seed,
         regularisers=regularisers(args),
@@ -191,6 +192,18 @@ def intrinsics(args: argparse.Namespace, size: tuple[int, int]) -> "Tensor | Non
         fx, fy, cx, cy = args.K
         return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
     return None
+
+
+def known_cameras(path: Path | None, size: tuple[int, int]) -> "Cameras | None":
+    """Read the known cameras of frames of height and width `size`; None for none."""
+    if path is None:
+        return None
+    from jog3r import Cameras
+    from jog3r.export.guess import guess_camera_format
+
+    format = guess_camera_format(path)
+    # Its K is in shares of the image, whose size the files of the data set do not say.
+    return Cameras.load(path, format, image_size=size if format == "realestate10k" else None)
 
 
 def regularisers(args: argparse.Namespace) -> "Regularisers | None":

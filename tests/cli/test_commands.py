@@ -14,7 +14,7 @@ from jog3r.data.world.captions import vocabulary
 from jog3r.errors import AlignmentError
 from jog3r.geometry.intrinsics import intrinsics_from_fov
 from jog3r.model import JOG3R
-from jog3r.results import Generation, Reconstruction
+from jog3r.results import Cameras, Generation, Reconstruction
 from jog3r.routes import text_to_video_and_cameras
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "tiny.yaml"
@@ -134,6 +134,39 @@ def test_reconstruct_keeps_to_frames_and_camera(
     scene = Reconstruction.load(out)
     assert scene.video.frames.shape == (2, 48, 64, 3)
     torch.testing.assert_close(scene.cameras.K[1], intrinsics_from_fov(60.0, (48, 64)))
+
+
+def test_reconstruct_takes_what_is_known(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = torch.Generator().manual_seed(0)
+    for name, high in (("photos", 256), ("masks", 1)):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            pixels = torch.randint(0, high, (48, 64, 3), dtype=torch.uint8, generator=noise)
+            if name == "masks":
+                pixels[:, 12:] = 255
+            Image.fromarray(pixels.numpy()).save(tmp_path / name / f"{index}.png")
+    cameras = torch.eye(4).repeat(3, 1, 1)
+    cameras[:, 0, 3] = torch.arange(3.0)
+    K = intrinsics_from_fov(60.0, (48, 64)).repeat(3, 1, 1)
+    Cameras(cameras, K, (48, 64)).save(tmp_path / "cameras.txt", "realestate10k")
+    line = ["reconstruct", str(tmp_path / "photos"), "--model", model, "--no-progress"]
+    line += ["--cameras", str(tmp_path / "cameras.txt"), "--masks", str(tmp_path / "masks")]
+    out = tmp_path / "out"
+    assert main([*line, "--graph", "complete", "--refine", "none", "--out", str(out)]) == 0
+    scene = Reconstruction.load(out)
+    assert scene.scale == "given-poses"
+    torch.testing.assert_close(scene.cameras.world_from_camera, cameras)
+    assert scene.mask is not None
+    assert not scene.mask[:, :, :12].any()
+    assert scene.mask[:, :, 12:].all()
+    assert all(f"note: {flag}" in capsys.readouterr().out for flag in scene.flags)
+    line += ["--out", str(tmp_path / "none")]
+    assert main([*line, "--graph", "ring"]) == 2
+    assert "graph: expected star" in capsys.readouterr().err
+    assert main([*line, "--method", "sfm"]) == 2
+    assert "method: expected" in capsys.readouterr().err
 
 
 def test_one_single_photo_is_refused(

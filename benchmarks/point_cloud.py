@@ -44,7 +44,7 @@ ALONE = {
     "only voxel_ratio 1/256": replace(EVERYTHING, voxel_ratio=1 / 256),
     "only outlier_neighbours 20": replace(EVERYTHING, outlier_neighbours=20),
 }
-MESH = PointSelection(drop_fraction=0.05, max_slant_deg=85.0)
+MESH = replace(NOT_SLANTED, voxel_ratio=1 / 192)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ MESH_SUFFIXES = (".ply", ".glb", ".obj")
 MESH_VOXEL_RATIO = 1 / 192
 """Edge of a voxel as a share of the scene's extent, where the selection says none."""
 
+MESH_VOXEL_PX = 2.0
+"""It is at least so many pixels wide at the median depth: finer ones show the pixels as steps."""
+
 MESH_SELECTION = PointSelection(max_depth_ratio=4.0, max_slant_deg=85.0)
 """What `Reconstruction.mesh` fuses: the far ground would need more voxels than all the rest."""
 
@@ -76,11 +79,11 @@ class Mesh(Result):
         return f"Mesh({len(self.vertices)} vertices, {len(self.triangles)} triangles)"
 
 
-def check_mesh_selection(selection: PointSelection) -> float:
-    """Return the edge of the voxels that a selection asks a mesh to have, as a share of the extent.
+def check_mesh_selection(selection: PointSelection) -> None:
+    """Check that a selection asks nothing of points, which a mesh does not have.
 
     Raises:
-        InputError: steps of the selection that work on points, which a mesh does not have.
+        InputError: it does.
     """
     unused = [
         field.name
@@ -93,4 +96,3 @@ def check_mesh_selection(selection: PointSelection) -> float:
             f"selection: expected only {', '.join(_PIXEL_STEPS)} for a mesh, got"
             f" {', '.join(unused)}; leave them out"
         )
-    return MESH_VOXEL_RATIO if selection.voxel_ratio is None else selection.voxel_ratio

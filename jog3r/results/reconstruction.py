@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
@@ -15,7 +16,13 @@ from jog3r.geometry import pointmap_from_depth
 from jog3r.result_checks import check_finite, check_tensor
 from jog3r.results.cameras import Cameras
 from jog3r.results.equality import Result
-from jog3r.results.mesh import MESH_SELECTION, Mesh, check_mesh_selection
+from jog3r.results.mesh import (
+    MESH_SELECTION,
+    MESH_VOXEL_PX,
+    MESH_VOXEL_RATIO,
+    Mesh,
+    check_mesh_selection,
+)
 from jog3r.results.points import PointCloud
 from jog3r.results.selection import DEFAULT_SELECTION, PointSelection, chosen_pixels
 from jog3r.results.video import Video
@@ -160,7 +167,8 @@ class Reconstruction(Result):
         """Fuse the depth maps to one surface, in which what the frames disagree on is averaged.
 
         Args:
-            selection: which pixels, and with `voxel_ratio` how fine; no other step on points.
+            selection: which pixels, and with `voxel_ratio` how fine (1/192 of the extent, but at
+                least two pixels at the median depth, where it says none); no other step on points.
             mask: as in `point_mask`.
             truncation_voxels: how far from the surface the frames are averaged [voxels]; more
                 than the depth's error.
@@ -174,7 +182,7 @@ class Reconstruction(Result):
         """
         from jog3r.geometry.fusion import fuse_depth
 
-        ratio = check_mesh_selection(selection)
+        check_mesh_selection(selection)
         keep = self.point_mask(selection, mask=mask)
         fused = fuse_depth(
             self.depth,
@@ -182,11 +190,19 @@ class Reconstruction(Result):
             self.video.frames,
             self.cameras.K,
             self.cameras.world_from_camera,
-            voxel_size=ratio * self._merged(keep).extent,
+            voxel_size=self._mesh_voxel(selection, keep),
             truncation_voxels=truncation_voxels,
             least_views=least_views,
         )
         return Mesh(*fused)
+
+    def _mesh_voxel(self, selection: PointSelection, keep: Bool[Tensor, "t h w"]) -> float:
+        extent = self._merged(keep).extent
+        if selection.voxel_ratio is not None:
+            return selection.voxel_ratio * extent
+        focal = float(self.cameras.K[:, 0, 0].median())
+        pixel = float(np.median(self.depth.numpy()[keep.numpy()])) / focal
+        return max(MESH_VOXEL_RATIO * extent, MESH_VOXEL_PX * pixel)
 
     def _merged(self, keep: Bool[Tensor, "t h w"], *, facing: bool = False) -> PointCloud:
         """Gather the points of some pixels, frame by frame to save memory.

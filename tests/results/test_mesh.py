@@ -13,10 +13,12 @@ from jog3r import InputError, Reconstruction, SaveError
 from jog3r.results import Mesh, PointSelection
 from jog3r.results.mesh import MESH_SELECTION, MESH_VOXEL_RATIO
 
+FINE = replace(MESH_SELECTION, voxel_ratio=MESH_VOXEL_RATIO)
+
 
 @pytest.fixture(scope="module")
 def mesh(world_scene: Reconstruction) -> Mesh:
-    return world_scene.mesh()
+    return world_scene.mesh(FINE)
 
 
 def tetrahedron() -> Mesh:
@@ -93,6 +95,16 @@ def test_the_world_comes_back(mesh: Mesh, world_scene: Reconstruction) -> None:
     assert mesh.colors.float().std() > 10
 
 
+def test_voxels_are_no_finer_than_pixels_unless_asked(world_scene: Reconstruction) -> None:
+    keep = world_scene.point_mask(MESH_SELECTION)
+    depth = float(np.median(world_scene.depth[keep].numpy()))
+    pixel = depth / float(world_scene.cameras.K[0, 0, 0])
+    ratio = 2 * pixel / world_scene.select_points(MESH_SELECTION).extent
+    assert ratio > MESH_VOXEL_RATIO
+    coarse = world_scene.mesh(replace(MESH_SELECTION, voxel_ratio=ratio))
+    assert world_scene.mesh() == coarse
+
+
 def test_noise_averages_out(world_scene: Reconstruction) -> None:
     noise = torch.randn(world_scene.depth.shape, generator=torch.Generator().manual_seed(0))
     noisy = replace(world_scene, depth=world_scene.depth * (1 + 0.02 * noise))
@@ -106,8 +118,8 @@ def test_noise_averages_out(world_scene: Reconstruction) -> None:
 def test_what_is_masked_is_not_in_the_mesh(mesh: Mesh, world_scene: Reconstruction) -> None:
     near = world_scene.depth < world_scene.depth.median()
     masked = replace(world_scene, mask=near)
-    part = masked.mesh()
-    assert part == world_scene.mesh(mask=near)
+    part = masked.mesh(FINE)
+    assert part == world_scene.mesh(FINE, mask=near)
     assert part.vertices[:, 2].max() < mesh.vertices[:, 2].max()
     with pytest.raises(InputError, match="expected some to measure their extent, got none"):
         replace(world_scene, mask=near & False).mesh()

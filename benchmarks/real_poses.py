@@ -108,12 +108,16 @@ def line(
     count = len(clip.video)
     cameras = no_motion(count) if scene is None else scene.cameras.world_from_camera
     errors = relative_pose_errors(cameras, clip.world_from_camera)
+    found = summary(errors)
+    progress(
+        f"{clip.name}, K {K}, {method}: {found['rotation_median_deg']:.2f} deg, {seconds:.0f} s"
+    )
     return {
         "clip": clip.name,
         "frames": count,
         "method": method,
         "K": K,
-        **summary(errors),
+        **found,
         "covered_frames_%": 100 * covered(scene, count),
         "path": path_of(method, scene),
         "minutes": seconds / 60,
@@ -213,7 +217,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     for number, clip in enumerate(clips):
         for K in (clip.K[0], None):
             rows += attempts(model, clip, K, args)
-            progress("; ".join(f"{r['method']} {r['rotation_median_deg']:.2f}" for r in rows[-3:]))
         rows += baselines(clip)
         progress(f"{number + 1} of {len(clips)} clips: {clip.name}")
     notes = {

@@ -103,7 +103,7 @@ def _fit(solved: Tensor, wanted: Tensor, length: float) -> Similarity:
     source, target = solved[:, :3, 3] @ rotation.T, wanted[:, :3, 3]
     away, meant = source - source.mean(dim=0), target - target.mean(dim=0)
     scale = torch.ones((), dtype=torch.float64)
-    # The solved positions are the noisy ones: to divide by their extent would make scales too small.
+    # The solved positions are the noisy ones: to divide by their extent would lessen the scale.
     along = (away * meant).sum()
     if _extent(solved, length) > 0 and float(along) > 0:
         scale = meant.square().sum() / along

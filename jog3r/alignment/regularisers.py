@@ -18,8 +18,10 @@ class Regularisers:
     relative to the fit's own term: the mean over a frame's pixels of the squared error in units of
     its noise, summed over the frames. So the cleaner the points, the less a regulariser can do.
 
-    The defaults suit a camera that moves like those of RealEstate10K. Use `Regularisers.off()` for
-    unordered photos and smaller weights for a camera that shakes.
+    The defaults suit a camera that moves like those of RealEstate10K, by hand or smoothly, see
+    `benchmarks/regularisers.py`: `constant_turn` lessens rotation errors most, `constant_velocity`
+    those of position. `rotation_smoothness` shortens true rotations too, so it is weak. Use
+    `Regularisers.off()` for unordered photos and smaller weights for a camera that shakes.
 
     Args:
         focal_smoothness: sum (log l_f - log l_{f+1})^2 of the focal lengths; without effect where
@@ -37,7 +39,7 @@ class Regularisers:
     focal_smoothness: float = 10.0
     static_camera: float = 0.03
     constant_velocity: float = 3.0
-    rotation_smoothness: float = 10.0
+    rotation_smoothness: float = 1.0
     constant_turn: float = 300.0
 
     def __post_init__(self) -> None:

@@ -23,6 +23,9 @@ LEAST_COLOR_AGREEMENT = 0.4
 LEAST_DEPTH_AGREEMENT = 0.5
 """Below these a camera is suspect. Exact scenes of the controlled world reach 0.9 and more."""
 
+UNEXPLAINED = "are the images attached to the right cameras, and is K in their pixels?"
+"""What to ask where none of the usual mistakes explains colours that disagree."""
+
 MAX_POINTS = 1_000_000
 """Larger clouds are sampled."""
 
@@ -200,7 +203,7 @@ def _explanations(
         )
         if _mean_color(tried) > best:
             best, told = _mean_color(tried), [f"it would fit if {sentence}"]
-    return told or ["are the images attached to the right cameras, and is K in their pixels?"]
+    return told or [UNEXPLAINED]
 
 
 def _transposed(world_from_camera: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from jog3r.export.nerfstudio import (
 from jog3r.export.npz import read_npz, write_npz
 from jog3r.export.ply import read_ply, write_ply
 from jog3r.export.ply_sequence import read_ply_sequence, write_ply_sequence
-from jog3r.export.sanity import SanityReport, check_export
+from jog3r.export.sanity import UNEXPLAINED, SanityReport, check_export
 from jog3r.export.targets import export_folder, free_file
 from jog3r.results import (
     CameraFormat,
@@ -169,7 +169,8 @@ def _checked(
             cloud.points, cloud.colors, scene.cameras, scene.video.frames, scene.depth
         )
         if own.warnings == report.warnings:
-            report = replace(report, warnings=(*report.warnings, NOT_THE_EXPORT))
+            found = [warning for warning in report.warnings if warning != UNEXPLAINED]
+            report = replace(report, warnings=(*found, NOT_THE_EXPORT))
     return Export(path, 0 if back.points is None else len(back.points), report)
 
 

@@ -333,7 +333,5 @@ def test_parts_that_do_not_fit(copy: Path) -> None:
 
 def test_images_of_several_sizes(copy: Path) -> None:
     Image.new("RGB", (5, 5)).save(copy / "frames/0003.png")
-    with pytest.raises(
-        FileError, match=r"0003\.png: expected images of one size, 24x18 px, got 5x5"
-    ):
+    with pytest.raises(FileError, match=r"0003\.png: expected images of one size, .* got 5x5"):
         Reconstruction.load(copy)

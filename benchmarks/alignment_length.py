@@ -149,10 +149,10 @@ def path_errors(found: Any, truth: Any) -> dict[str, float]:
 
     ate = absolute_trajectory_error(found, truth, alignment="similarity")
     rpe = relative_trajectory_error(found, truth, alignment="similarity")
-    turns = [relative(path[:1], path)[:, :3, :3].double() for path in (found, truth)]
+    turn, right = (relative(path[:1], path)[:, :3, :3].double() for path in (found, truth))
     return {
         "ate_sim3_rmse": ate.translation.rmse,
-        "turn_mean_deg": float(roma.rotmat_geodesic_distance(*turns).rad2deg().mean()),
+        "turn_mean_deg": float(roma.rotmat_geodesic_distance(turn, right).rad2deg().mean()),
         "rpe_rmse": rpe.translation.rmse,
         "rpe_turn_mean_deg": rpe.rotation_deg.mean,
     }

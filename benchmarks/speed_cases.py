@@ -69,9 +69,9 @@ def alignment(args: argparse.Namespace) -> Callable[[], Any]:
     """Cameras from the pointmaps that V2C makes of the same clip."""
     import torch
 
-    from jog3r.alignment import solve
+    from jog3r.alignment import solve, star
     from jog3r.data.fit import resize_and_crop
-    from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
+    from jog3r.routes.pointmaps import token_pointmaps, video_tokens
 
     model = load_model(args)
     frames, _, _ = resize_and_crop(real_frames(), None, model.config.image_size)

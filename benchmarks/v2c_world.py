@@ -119,7 +119,8 @@ def run_batch(
     model: Any, batch: Sequence[WorldClip], seeds: list[int], tallies: dict[str, Tally]
 ) -> None:
     """Reconstruct clips in one pass through the backbone, and align them in every way."""
-    from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
+    from jog3r.alignment import star
+    from jog3r.routes.pointmaps import token_pointmaps, video_tokens
 
     begin = time.perf_counter()
     video = torch.stack([held_out.as_video(clip) for clip in batch])

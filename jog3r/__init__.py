@@ -25,7 +25,15 @@ from jog3r.errors import (
 
 if TYPE_CHECKING:
     from jog3r.model import JOG3R
-    from jog3r.results import Cameras, Generation, PointCloud, Reconstruction, Video
+    from jog3r.results import (
+        Cameras,
+        Generation,
+        Mesh,
+        PointCloud,
+        PointSelection,
+        Reconstruction,
+        Video,
+    )
 
 __version__ = "0.1.0"
 
@@ -37,9 +45,11 @@ __all__ = [
     "Generation",
     "InputError",
     "Jog3rError",
+    "Mesh",
     "MissingPackageError",
     "MissingPartError",
     "PointCloud",
+    "PointSelection",
     "Reconstruction",
     "SaveError",
     "Video",
@@ -50,7 +60,9 @@ _HOME_OF = {
     "JOG3R": "jog3r.model",
     "Cameras": "jog3r.results",
     "Generation": "jog3r.results",
+    "Mesh": "jog3r.results",
     "PointCloud": "jog3r.results",
+    "PointSelection": "jog3r.results",
     "Reconstruction": "jog3r.results",
     "Video": "jog3r.results",
 }

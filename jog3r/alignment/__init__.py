@@ -13,6 +13,7 @@ from jog3r.alignment.pairs import Alignment, PairPointmaps
 from jog3r.alignment.photometric import refine_photometrically
 from jog3r.alignment.regularisers import Regularisers
 from jog3r.alignment.solver import align, solve
+from jog3r.alignment.windows import align_windows
 
 __all__ = [
     "Alignment",
@@ -20,6 +21,7 @@ __all__ = [
     "PairPointmaps",
     "Regularisers",
     "align",
+    "align_windows",
     "complete",
     "graph_bytes",
     "log_window",

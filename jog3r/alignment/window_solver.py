@@ -20,6 +20,9 @@ WindowPointmaps = Callable[[Sequence[int], Int[Tensor, "e 2"]], PairPointmaps]
 """Gives the pointmaps of pairs of frames: first the numbers of the frames of a window, which a
 video backbone sees in one pass, then the pairs, which count **within that window**."""
 
+RefineWindow = Callable[[Sequence[int], Alignment], Alignment]
+"""Moves the cameras of a window, given the numbers of its frames; known ones have to stay."""
+
 FOCAL_WINDOWS = 3
 """Windows that are aligned beforehand to learn the focal length of the video."""
 
@@ -60,6 +63,7 @@ class Known:
     regularisers: Regularisers | None
     shared_focal: bool
     refine: bool
+    refine_window: RefineWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class WindowSolver:
             raise AlignmentError(f"{window}: {error}") from error
         except InputError as error:
             raise InputError(f"{window}: {error}") from error
+        if self.known.refine_window is not None:
+            found = self.known.refine_window(list(frames), found)
         held = self.cameras_of(frames)
         masks = self.known.masks
         views = views_of(found, None if masks is None else masks[list(frames)])
@@ -164,12 +170,13 @@ class WindowSolver:
         """
         if self.known.intrinsics is not None or not self.known.shared_focal:
             return self
+        aligner = replace(self, known=replace(self.known, refine_window=None))
         count = min(FOCAL_WINDOWS, len(windows))
         chosen = torch.linspace(0, len(windows) - 1, count).round().int().tolist()
         solved, failed = [], []
         for k in chosen:
             try:
-                solved.append(self.solve(windows[k]).found)
+                solved.append(aligner.solve(windows[k]).found)
             except AlignmentError as error:
                 failed.append(error)
         if not solved:

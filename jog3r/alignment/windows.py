@@ -16,7 +16,14 @@ from jog3r.alignment.regularisers import Regularisers
 from jog3r.alignment.similarities import identity, stacked
 from jog3r.alignment.solver import GREY, GREY_FPS
 from jog3r.alignment.window_anchors import first_window, in_given_world, say_scale
-from jog3r.alignment.window_solver import Known, SolvedWindow, Window, WindowPointmaps, WindowSolver
+from jog3r.alignment.window_solver import (
+    Known,
+    RefineWindow,
+    SolvedWindow,
+    Window,
+    WindowPointmaps,
+    WindowSolver,
+)
 from jog3r.errors import InputError
 from jog3r.geometry import Similarity, check_transforms
 from jog3r.results import Cameras, Reconstruction, Video
@@ -39,6 +46,7 @@ def align_windows(
     regularisers: Regularisers | None = None,
     shared_focal: bool = True,
     refine: bool = True,
+    refine_window: RefineWindow | None = None,
     loop_check: bool = True,
     folder: str | Path | None = None,
 ) -> Reconstruction:
@@ -65,6 +73,8 @@ def align_windows(
         regularisers: as in `align`.
         shared_focal: as in `align`, for the whole video.
         refine: as in `align`.
+        refine_window: called with the numbers of a window's frames and with its alignment, before
+            it is stitched; returns it with better cameras, such as `refine_photometrically` does.
         loop_check: look for loops and close them.
         folder: new or empty; takes `depth.npy` and `confidence.npy`, float32, which the result then
             maps into memory. None keeps both in memory.
@@ -82,7 +92,7 @@ def align_windows(
     spans = cut(frames, window, overlap)
     given = _by_frame(cameras, frames)
     _check_lengths(frames, video=video, intrinsics=intrinsics, masks=masks)
-    known = Known(intrinsics, given, masks, regularisers, shared_focal, refine)
+    known = Known(intrinsics, given, masks, regularisers, shared_focal, refine, refine_window)
     with new_folder(folder) as place:
         return _aligned(WindowSolver(pointmaps, graph, known), spans, video, place, loop_check)
 

@@ -17,10 +17,10 @@ from jog3r.errors import InputError
 from jog3r.routes.arguments import AlignmentOptions
 from jog3r.routes.pointmaps import seen_frames, video_pointmaps, working_size
 from jog3r.routes.priors import Priors
-from jog3r.routes.video_to_cameras import bundled, in_source_pixels
+from jog3r.routes.video_to_cameras import bundled, in_source_pixels, lay_over
 
 if TYPE_CHECKING:
-    from jog3r.alignment import PairPointmaps
+    from jog3r.alignment import Alignment, PairPointmaps
     from jog3r.data.fit import ResizeAndCrop
     from jog3r.model import JOG3R
     from jog3r.results import Reconstruction, Video
@@ -78,7 +78,7 @@ def long_video_to_cameras(
             than the window.
         AlignmentError: A window that no camera explains, or two that do not fit together.
     """
-    from jog3r.alignment.windows import align_windows
+    from jog3r.alignment import align_windows
 
     if len(seen_frames(model, len(video))) < len(video):
         raise InputError(
@@ -93,6 +93,10 @@ def long_video_to_cameras(
         windowed = WindowedVideo(model, video, seed, bar)
         known = priors.to_target(windowed.mapping)
 
+        def laid_over(numbers: Sequence[int], found: "Alignment") -> "Alignment":
+            some = list(numbers)
+            return lay_over(found, windowed.frames(some), known.at(some))
+
         small = align_windows(
             windowed.pointmaps,
             len(video),
@@ -103,6 +107,7 @@ def long_video_to_cameras(
             cameras=known.cameras,
             masks=known.masks,
             regularisers=options.regularisers,
+            refine_window=laid_over if options.photometric else None,
             folder=Path(folder) / "aligned",
         )
         scene = _in_source_pixels(small, windowed.mapping, video, priors.masks, Path(folder))

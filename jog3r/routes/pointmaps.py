@@ -46,12 +46,6 @@ def seen_frames(model: "JOG3R", frames: int) -> list[int]:
     )
 
 
-def star(frames: int) -> Int[Tensor, "e 2"]:
-    """Pair the first frame with every other one, as the paper does."""
-    partners = torch.arange(1, frames)
-    return torch.stack([torch.zeros_like(partners), partners], dim=1)
-
-
 def working_size(model: "JOG3R", source: tuple[int, int]) -> tuple[int, int]:
     """Choose the size (height, width) [px] at which a model sees frames.
 
@@ -174,4 +168,5 @@ def _joined(
     from jog3r.alignment import PairPointmaps
 
     maps = (torch.cat(x).float().cpu() for x in (points_i, points_j, confidence_i, confidence_j))
-    return PairPointmaps(pairs.cpu(), *maps)
+    points_1, points_2, confidence_1, confidence_2 = maps
+    return PairPointmaps(pairs.cpu(), points_1, points_2, confidence_1, confidence_2)

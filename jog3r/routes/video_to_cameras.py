@@ -18,7 +18,7 @@ from jog3r.routes.priors import Priors
 from jog3r.stitch import StitchedModel
 
 if TYPE_CHECKING:
-    from jog3r.alignment import PairPointmaps
+    from jog3r.alignment import Alignment, PairPointmaps
     from jog3r.data.fit import ResizeAndCrop
     from jog3r.model import JOG3R
     from jog3r.results import Reconstruction, Video
@@ -140,14 +140,21 @@ def align_pointmaps(
 
 def laid_over(scene: "Reconstruction", priors: Priors) -> "Reconstruction":
     """Refine a scene photometrically; known cameras stay."""
-    from jog3r.alignment import Alignment, refine_photometrically
+    from jog3r.alignment import Alignment
 
     cameras = scene.cameras
     start = Alignment(cameras.world_from_camera, cameras.K, scene.depth, scene.confidence)
-    known = torch.zeros(len(cameras), dtype=torch.bool)
-    known[list(priors.cameras or ())] = True
-    moved = refine_photometrically(start, scene.video.tensor(), masks=scene.mask, known=known)
+    moved = lay_over(start, scene.video, priors)
     return replace(scene, cameras=replace(cameras, world_from_camera=moved.world_from_camera))
+
+
+def lay_over(alignment: "Alignment", video: "Video", priors: Priors) -> "Alignment":
+    """Refine an alignment photometrically, given what is known of its frames."""
+    from jog3r.alignment import refine_photometrically
+
+    known = torch.zeros(len(video), dtype=torch.bool)
+    known[list(priors.cameras or ())] = True
+    return refine_photometrically(alignment, video.tensor(), masks=priors.masks, known=known)
 
 
 def bundled(

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from jog3r.alignment import star
 from jog3r.export.atomic import atomic_file
 from jog3r.model import JOG3R
 from jog3r.routes.arguments import SamplingOptions
-from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
+from jog3r.routes.pointmaps import token_pointmaps, video_tokens
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.joint import JointTraining

@@ -73,6 +73,13 @@ def test_what_is_known(tiny_model: JOG3R, frames: Tensor) -> None:
     assert torch.equal(scene.mask, masks)
 
 
+def test_every_window_is_refined(tiny_model: JOG3R, frames: Tensor) -> None:
+    plain, refined = (reconstruct(tiny_model, frames, refine=r) for r in (None, "photometric"))
+    moved = plain.cameras.world_from_camera - refined.cameras.world_from_camera
+    windows = moved.abs().amax(dim=(1, 2)).split(5)
+    assert all(window.max() > 1e-3 for window in windows)
+
+
 def test_an_overlap_that_leaves_no_step(tiny_model: JOG3R, frames: Tensor) -> None:
     with pytest.raises(InputError, match="overlap: expected from 1 to 5 frames"):
         reconstruct(tiny_model, frames, overlap=6)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from jog3r.alignment import PairPointmaps
+from jog3r.alignment import PairPointmaps, star
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.codecs.features import TextFeatures
 from jog3r.codecs.temporal_autoencoder import TemporalAutoencoder
@@ -23,7 +23,6 @@ from jog3r.routes.arguments import AlignmentOptions
 from jog3r.routes.pointmaps import (
     image_pointmaps,
     seen_frames,
-    star,
     video_pointmaps,
     video_tokens,
     working_size,

@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from jog3r.alignment import star
 from jog3r.errors import FileError, InputError
 from jog3r.geometry import intrinsics_from_fov
 from jog3r.model import JOG3R
 from jog3r.results import Video
-from jog3r.routes.pointmaps import star, token_pointmaps, video_tokens
+from jog3r.routes.pointmaps import token_pointmaps, video_tokens
 
 # Untrained weights give pointmaps that call for no focal length.
 K = torch.tensor([[30.0, 0.0, 20.0], [0.0, 30.0, 12.0], [0.0, 0.0, 1.0]])

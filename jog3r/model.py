@@ -334,7 +334,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         max_frames: int | None = None,
         seed: int = 0,
         method: str = "learned",
-        graph: str = "star",
+        graph: str | None = None,
         window: int | None = None,
         overlap: int | None = None,
         regularisers: "Regularisers | None" = None,
@@ -358,9 +358,10 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             seed: Of the little noise that reconstruction adds.
             method: "learned" for this model; "sfm" for plain structure from motion by COLMAP
                 (`jog3r.sfm`), to compare with: K and masks are all that it takes.
-            graph: Which pairs of frames give pointmaps: "star" (the first with every other, as the
-                models of JOG3R were trained), "window-3", "log-window-4", "complete" or "auto"
-                (docs/alignment.md).
+            graph: Which pairs of frames give pointmaps: "star" (the first with every other),
+                "window-3", "log-window-4", "complete" or "auto" (docs/alignment.md). None for what
+                suits the network: the star for JOG3R's head, which was trained on it, "auto" for
+                DUSt3R.
             window: Frames that the model sees at once; longer videos are cut into overlapping
                 windows and stitched (docs/long-videos.md). None for all up to 64 frames, and
                 windows of 32 beyond.

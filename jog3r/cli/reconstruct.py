@@ -103,7 +103,8 @@ def _add_frame_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--graph",
         metavar="NAME",
-        help="pairs of frames: star, window-3, log-window-4, complete or auto (default: star)",
+        help="pairs of frames: star, window-3, log-window-4, complete or auto (default: what suits"
+        " the network, star for tiny)",
     )
     group.add_argument(
         "--window",

@@ -94,7 +94,7 @@ class AlignmentOptions:
         regularisers: None for the defaults.
         refine: what follows the alignment, in the user's words.
         suits: the refinement that suits the checkpoint.
-        graph: name of the pairs.
+        graph: name of the pairs; None for those that suit the network.
         window: frames that go through the model at once; None for all of a video.
         overlap: frames that neighbouring windows share; None for a quarter.
 
@@ -105,7 +105,7 @@ class AlignmentOptions:
     regularisers: "Regularisers | None"
     refine: str | None
     suits: str | None = None
-    graph: str = "star"
+    graph: str | None = None
     window: int | None = None
     overlap: int | None = None
 
@@ -124,11 +124,12 @@ class AlignmentOptions:
             raise InputError(
                 f"refine: expected one of {REFINEMENTS}, got {self.refine!r}; choose one"
             )
-        if not isinstance(self.graph, str):
+        if not isinstance(self.graph, str | None):
             raise InputError(
                 f"graph: expected its name, got {type(self.graph).__name__}; star is usual"
             )
-        pair_graph(self.graph, 2)  # an unknown name is refused
+        if self.graph is not None:
+            pair_graph(self.graph, 2)  # an unknown name is refused
         for name, least in (("window", 2), ("overlap", 1)):
             value = getattr(self, name)
             if value is not None and whole_number(name, value) < least:

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from jog3r.errors import InputError
 from jog3r.routes.arguments import AlignmentOptions
-from jog3r.routes.pointmaps import seen_frames, video_pointmaps, working_size
+from jog3r.routes.pointmaps import seen_frames, usual_graph, video_pointmaps, working_size
 from jog3r.routes.priors import Priors
 from jog3r.routes.video_to_cameras import bundled, in_source_pixels, lay_over
 
@@ -100,7 +100,7 @@ def long_video_to_cameras(
         small = align_windows(
             windowed.pointmaps,
             len(video),
-            graph=options.graph,
+            graph=options.graph or usual_graph(model),
             window=window,
             overlap=options.overlap or max(1, window // 4),
             intrinsics=known.K,

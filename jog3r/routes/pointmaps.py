@@ -46,6 +46,11 @@ def seen_frames(model: "JOG3R", frames: int) -> list[int]:
     )
 
 
+def usual_graph(model: "JOG3R") -> str:
+    """Name the pairs that suit a network: JOG3R's head was trained on stars, DUSt3R on any pair."""
+    return "auto" if isinstance(model.network, DUSt3R) else "star"
+
+
 def working_size(model: "JOG3R", source: tuple[int, int]) -> tuple[int, int]:
     """Choose the size (height, width) [px] at which a model sees frames.
 

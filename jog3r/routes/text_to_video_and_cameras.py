@@ -10,7 +10,7 @@ from jog3r.diffusion.interface import least_steps
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
 from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import AlignmentOptions, Prompt, SamplingOptions, words
-from jog3r.routes.pointmaps import seen_frames, token_pointmaps
+from jog3r.routes.pointmaps import seen_frames, token_pointmaps, usual_graph
 from jog3r.routes.text_to_video import decode, sample_latents
 from jog3r.routes.video_formats import video_format
 from jog3r.routes.video_to_cameras import align_pointmaps, bundled, frames_at
@@ -48,7 +48,7 @@ def text_to_video_and_cameras(
     sample = sample_latents(model, prompts, seeds, options, tapped=True)
     assert sample.tokens is not None  # as they were asked for
     videos = decode(model, sample.latents, options.frames)
-    graph = pair_graph(alignment.graph, len(seen))
+    graph = pair_graph(alignment.graph or usual_graph(model), len(seen))
     made, failures = [], []
     for video, tokens, prompt, seed in zip(videos, sample.tokens, prompts, seeds, strict=True):
         try:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from jog3r.errors import AlignmentError, InputError
 from jog3r.routes.arguments import AlignmentOptions
-from jog3r.routes.pointmaps import seen_frames, video_pointmaps, working_size
+from jog3r.routes.pointmaps import seen_frames, usual_graph, video_pointmaps, working_size
 from jog3r.routes.priors import Priors
 from jog3r.stitch import StitchedModel
 
@@ -89,7 +89,7 @@ def whole_video_to_cameras(
     frames, _, mapping = resize_and_crop(
         video.tensor(), None, working_size(model, (video.height, video.width))
     )
-    graph = pair_graph(options.graph, len(seen))
+    graph = pair_graph(options.graph or usual_graph(model), len(seen))
     known = priors.at(seen)
     pairs = video_pointmaps(model, frames, graph, seed=seed, fps=video.fps)
     bar.update()

@@ -387,6 +387,23 @@ class TestDUSt3R:
         torch.testing.assert_close(pairs.points_j, second.points, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(pairs.confidence_j, second.confidence, atol=1e-5, rtol=1e-4)
 
+    def test_its_own_graph_pairs_every_frame(
+        self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from jog3r.routes import video_to_cameras as route
+
+        asked: list[int] = []
+
+        def spy(pairs: Any, *inputs: Any, **more: Any) -> Any:
+            asked.append(len(pairs.pairs))
+            raise AlignmentError("video: expected a clip, got a spy; try another")
+
+        monkeypatch.setattr(route, "align_pointmaps", spy)
+        for graph in (None, "star"):
+            with pytest.raises(AlignmentError):
+                model.reconstruct(torch.zeros(3, 3, 32, 32), graph=graph, progress=False)
+        assert asked == [6, 2]
+
     def test_refinement_is_the_checkpoints(
         self, model: JOG3R, monkeypatch: pytest.MonkeyPatch
     ) -> None:

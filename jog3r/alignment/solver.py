@@ -16,6 +16,7 @@ from jog3r.alignment.quality import intrinsics_flag, parallax_flag, position_std
 from jog3r.alignment.refinement import refine as refine_cameras
 from jog3r.alignment.regularisers import Regularisers, Temporal
 from jog3r.alignment.start import closed_form
+from jog3r.alignment.threads import one_thread_if_small
 from jog3r.alignment.unknowns import Cameras, FocalMode, Layout, layout
 from jog3r.alignment.usable import count_frames, subgraph, usable_pairs
 from jog3r.geometry import intrinsics_from_focal, rigid
@@ -29,6 +30,7 @@ SMALLEST_STEP = 1e-4
 GREY, GREY_FPS = 128, 8.0
 
 
+@one_thread_if_small
 @full_precision
 def solve(
     pairs: PairPointmaps,

@@ -330,6 +330,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
         K: Any = None,
         cameras: Any = None,
         masks: Any = None,
+        shared_focal: bool = True,
         stride: int = 1,
         max_frames: int | None = None,
         seed: int = 0,
@@ -353,6 +354,8 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
                 them at different places give the result their unit.
             masks: `(T, H, W)` bool, True where pixels count. The others take no part in alignment
                 and refinement, and get into no point cloud. The model still sees them.
+            shared_focal: Whether to estimate one focal length for all frames, or one each, as a
+                zoom lens needs.
             stride: Take every stride-th frame.
             max_frames: Take at most so many frames, from the start, after the stride; None for all.
             seed: Of the little noise that reconstruction adds.
@@ -396,6 +399,7 @@ class JOG3R(nn.Module, ModelHubMixin, library_name="jog3r"):
             graph=graph,
             window=window,
             overlap=overlap,
+            shared_focal=shared_focal,
         )
         check_method(method, options, cameras)
         if method == "sfm":

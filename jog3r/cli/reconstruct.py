@@ -145,6 +145,11 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="known cameras of all frames, with their lens, in any format that has one",
     )
+    lens.add_argument(
+        "--focal-per-frame",
+        action="store_true",
+        help="estimate a focal length for each frame, as a zoom lens needs (default: one for all)",
+    )
 
 
 def _add_regulariser_options(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +176,7 @@ def run(args: argparse.Namespace) -> None:
         K=intrinsics(args, (video.height, video.width)),
         cameras=known_cameras(args.cameras, (video.height, video.width)),
         masks=None if args.masks is None else read_masks(args.masks, **thinning),
+        shared_focal=not args.focal_per_frame,
         seed=args.seed,
         regularisers=regularisers(args),
         progress=not args.no_progress,

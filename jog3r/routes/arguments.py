@@ -97,6 +97,7 @@ class AlignmentOptions:
         graph: name of the pairs; None for those that suit the network.
         window: frames that go through the model at once; None for all of a video.
         overlap: frames that neighbouring windows share; None for a quarter.
+        shared_focal: one focal length for all frames; else one each.
 
     Raises:
         InputError: An option of the wrong type or out of range.
@@ -108,6 +109,7 @@ class AlignmentOptions:
     graph: str | None = None
     window: int | None = None
     overlap: int | None = None
+    shared_focal: bool = True
 
     def __post_init__(self) -> None:
         from jog3r.alignment import pair_graph
@@ -136,6 +138,14 @@ class AlignmentOptions:
                 raise InputError(
                     f"{name}: expected at least {least} frames, got {value}; leave it out"
                 )
+        if not isinstance(self.shared_focal, bool):
+            got = type(self.shared_focal).__name__
+            raise InputError(f"shared_focal: expected True or False, got {got}; choose one")
+        if self.bundle and not self.shared_focal:
+            raise InputError(
+                'shared_focal: expected True beside refine="bundle", which finds one focal length'
+                " for all frames, got False; leave one out"
+            )
 
     @property
     def photometric(self) -> bool:

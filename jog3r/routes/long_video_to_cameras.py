@@ -107,6 +107,7 @@ def long_video_to_cameras(
             cameras=known.cameras,
             masks=known.masks,
             regularisers=options.regularisers,
+            shared_focal=options.shared_focal,
             refine_window=laid_over if options.photometric else None,
             folder=Path(folder) / "aligned",
         )

@@ -23,8 +23,8 @@ def check_method(method: Any, options: AlignmentOptions, cameras: Any) -> None:
     plain = AlignmentOptions(regularisers=None, refine="default", suits=options.suits)
     if method == "sfm" and (cameras is not None or options != plain):
         raise InputError(
-            'method: expected "learned" beside cameras, graph, window, overlap, regularisers or'
-            ' refine, got "sfm", which takes K and masks only; leave them out'
+            'method: expected "learned" beside cameras, shared_focal, graph, window, overlap,'
+            ' regularisers or refine, got "sfm", which takes K and masks only; leave them out'
         )
 
 

@@ -63,6 +63,10 @@ def video_to_cameras(
             'refine: expected "photometric" or None beside known cameras, got "bundle", which moves'
             " all of them; leave one out"
         )
+    if priors.K is not None and not options.shared_focal:
+        raise InputError(
+            "shared_focal: expected True beside known K, got False; nothing is left to find"
+        )
     if options.window is not None or len(video) > LONGEST:
         from jog3r.routes.long_video_to_cameras import long_video_to_cameras
 
@@ -127,6 +131,7 @@ def align_pointmaps(
             cameras=known.cameras,
             masks=known.masks,
             regularisers=options.regularisers,
+            shared_focal=options.shared_focal,
         )
         return laid_over(scene, known) if options.photometric else scene
     except AlignmentError:

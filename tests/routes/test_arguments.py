@@ -135,6 +135,8 @@ class TestAlignmentOptions:
             ({"window": 1}, "window: expected at least 2 frames, got 1"),
             ({"window": "all"}, "window: expected a whole number"),
             ({"overlap": 0}, "overlap: expected at least 1 frames, got 0"),
+            ({"shared_focal": "no"}, "shared_focal: expected True or False, got str"),
+            ({"shared_focal": False, "refine": "bundle"}, 'expected True beside refine="bundle"'),
         ],
     )
     def test_what_is_not(self, changed: dict[str, Any], says: str, as_a_user: None) -> None:

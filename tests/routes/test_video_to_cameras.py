@@ -231,6 +231,7 @@ class TestBadInput:
             ({"K": torch.eye(3)}, "K: expected pixels of a 40x24 image"),
             ({"K": torch.eye(3)[:2]}, r"K: expected \(3, 3\) or \(3, 3, 3\)"),
             ({"K": "wide"}, "K: expected a matrix of numbers"),
+            ({"shared_focal": False}, "shared_focal: expected True beside known K"),
             ({"stride": 0}, "stride: expected a number from 1"),
             ({"stride": 3}, "video: expected at least 2 frames, got 1"),
             ({"max_frames": 1}, "video: expected at least 2 frames, got 1"),

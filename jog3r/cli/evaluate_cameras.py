@@ -111,7 +111,7 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
     found, true = estimate.world_from_camera, truth.world_from_camera
     counts = f"{len(found)} estimated and {len(true)} true frames"
     if estimate.files is not None and truth.files is not None:
-        indices = _by_name(estimate.files, truth.files)
+        indices = by_name(estimate.files, truth.files)
         cameras = torch.cat([found, torch.full((1, 4, 4), torch.nan)])[indices]
         paired = sum(index >= 0 for index in indices)
         if not paired:
@@ -131,7 +131,7 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
     return found, true, f"{counts}; paired one by one"
 
 
-def _by_name(estimate: tuple[str, ...], truth: tuple[str, ...]) -> list[int]:
+def by_name(estimate: tuple[str, ...], truth: tuple[str, ...]) -> list[int]:
     """Return where each true image is in the estimate, -1 where it is not.
 
     Formats keep images in folders of their own, so names are compared without them where that

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jog3r.cli.evaluate_cameras import by_name
 from jog3r.cli.outputs import check_free, print_flags, print_outputs
 from jog3r.cli.parser import (
     add_model_options,
@@ -17,12 +18,13 @@ from jog3r.cli.parser import (
     weight,
     whole_number,
 )
+from jog3r.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from jog3r.alignment.regularisers import Regularisers
-    from jog3r.results import Cameras
+    from jog3r.results import Cameras, Video
 
 DESCRIPTION = """\
 Reconstruct a video or a folder of photos: the camera of every frame, its depth, and one coloured
@@ -143,7 +145,8 @@ def _add_camera_options(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         type=Path,
         metavar="FILE",
-        help="known cameras of all frames, with their lens, in any format that has one",
+        help="known cameras of all frames, with their lens, in any format that has one; paired with"
+        " photos by the names in it, if it has these",
     )
     lens.add_argument(
         "--focal-per-frame",
@@ -174,7 +177,7 @@ def run(args: argparse.Namespace) -> None:
     scene = model.reconstruct(
         video,
         K=intrinsics(args, (video.height, video.width)),
-        cameras=known_cameras(args.cameras, (video.height, video.width)),
+        cameras=known_cameras(args, video),
         masks=None if args.masks is None else read_masks(args.masks, **thinning),
         shared_focal=not args.focal_per_frame,
         seed=args.seed,
@@ -201,16 +204,42 @@ def intrinsics(args: argparse.Namespace, size: tuple[int, int]) -> "Tensor | Non
     return None
 
 
-def known_cameras(path: Path | None, size: tuple[int, int]) -> "Cameras | None":
-    """Read the known cameras of frames of height and width `size`; None for none."""
-    if path is None:
+def known_cameras(args: argparse.Namespace, video: "Video") -> "Cameras | None":
+    """Read the known cameras of the frames that are kept; None for none.
+
+    They are paired with photos by the names of these where the file says any of them. Else they are
+    those of all frames, thinned as the frames are, or just of those that are kept.
+
+    Raises:
+        InputError: a photo without a camera.
+    """
+    if args.cameras is None:
         return None
-    from jog3r import Cameras
+    from jog3r.data.media import image_names
+    from jog3r.export.cameras import read_named_cameras
     from jog3r.export.guess import guess_camera_format
 
-    format = guess_camera_format(path)
+    format = guess_camera_format(args.cameras)
     # Its K is in shares of the image, whose size the files of the data set do not say.
-    return Cameras.load(path, format, image_size=size if format == "realestate10k" else None)
+    size = (video.height, video.width) if format == "realestate10k" else None
+    read = read_named_cameras(args.cameras, format, image_size=size)
+    kept = slice(None, args.max_frames and args.stride * args.max_frames, args.stride)
+    photos = image_names(args.path)[kept] if args.path.is_dir() else []
+    places = [] if read.files is None else by_name(read.files, tuple(photos))
+    if max(places, default=-1) >= 0:
+        if -1 in places:
+            raise InputError(
+                "--cameras: expected the camera of every image, got none of"
+                f" {photos[places.index(-1)]}; leave that image out"
+            )
+        return _some(read.cameras, places)
+    return read.cameras if len(read.cameras) == len(video) else _some(read.cameras, kept)
+
+
+def _some(cameras: "Cameras", chosen: Any) -> "Cameras":
+    from jog3r import Cameras
+
+    return Cameras(cameras.world_from_camera[chosen], cameras.K[chosen], cameras.image_size)
 
 
 def regularisers(args: argparse.Namespace) -> "Regularisers | None":

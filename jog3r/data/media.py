@@ -18,7 +18,7 @@ from jog3r.export.frame_stack import FrameStack
 from jog3r.result_checks import as_path, check_fps, check_unit_frames, whole_number
 from jog3r.results import Video
 
-__all__ = ["ResizeAndCrop", "read_masks", "read_video", "resize_and_crop"]
+__all__ = ["ResizeAndCrop", "image_names", "read_masks", "read_video", "resize_and_crop"]
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MIN_SIDE = 8
@@ -115,6 +115,15 @@ def read_masks(
     """
     video = read_video(source, stride=stride, max_frames=max_frames, fps=fps)
     return video.frames.amax(dim=-1) > 127
+
+
+def image_names(folder: Path) -> list[str]:
+    """Name the images of a folder, in the order in which `read_video` takes them.
+
+    Raises:
+        FileError: there are none, or one is a folder or a link to nothing.
+    """
+    return [path.name for path in _images_in(folder)]
 
 
 def _check_thinning(stride: object, max_frames: object, fps: object) -> None:

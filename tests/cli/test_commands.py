@@ -12,6 +12,7 @@ from jog3r.codecs.text import word_tokenizer
 from jog3r.config import from_plain
 from jog3r.data.world.captions import vocabulary
 from jog3r.errors import AlignmentError
+from jog3r.export.cameras import write_cameras
 from jog3r.geometry.intrinsics import intrinsics_from_fov
 from jog3r.model import JOG3R
 from jog3r.results import Cameras, Generation, Reconstruction
@@ -177,3 +178,49 @@ def test_one_single_photo_is_refused(
     assert main(["reconstruct", str(tmp_path), "--model", model, "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("jog3r: error: ")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("names", [None, "photos", "other"])
+def test_reconstruct_pairs_known_cameras_with_the_frames_it_keeps(
+    model: str, tmp_path: Path, names: str | None
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    noise = torch.Generator().manual_seed(0)
+    for index in range(5):
+        pixels = torch.randint(0, 255, (48, 64, 3), dtype=torch.uint8, generator=noise)
+        Image.fromarray(pixels.numpy()).save(photos / f"{index}.png")
+    path = torch.eye(4).repeat(5, 1, 1)
+    path[:, 0, 3] = torch.arange(5.0)
+    order = torch.arange(5)
+    files = None
+    if names == "photos":  # the file's order is its own
+        order = torch.tensor([3, 0, 4, 1, 2])
+        files = [f"elsewhere/{index}.png" for index in order.tolist()]
+    elif names == "other":  # say nothing about these photos
+        files = [f"frames/000{index}.png" for index in range(5)]
+    K = intrinsics_from_fov(60.0, (48, 64)).repeat(5, 1, 1)
+    write_cameras(tmp_path / "cameras", Cameras(path[order], K, (48, 64)), "json", files=files)
+    line = ["reconstruct", str(photos), "--model", model, "--no-progress", "--refine", "none"]
+    line += ["--cameras", str(tmp_path / "cameras"), "--stride", "2", "--max-frames", "2"]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 0
+    found = Reconstruction.load(tmp_path / "out").cameras.world_from_camera
+    torch.testing.assert_close(found, path[[0, 2]])
+
+
+def test_reconstruct_wants_the_camera_of_every_photo(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(3):
+        pixels = Image.fromarray(torch.zeros(48, 64, 3, dtype=torch.uint8).numpy())
+        pixels.save(tmp_path / "photos" / f"{index}.png")
+    K = intrinsics_from_fov(60.0, (48, 64)).repeat(3, 1, 1)
+    cameras = Cameras(torch.eye(4).repeat(3, 1, 1), K, (48, 64))
+    write_cameras(tmp_path / "cameras", cameras, "json", files=["0.png", "1.png", "7.png"])
+    line = ["reconstruct", str(tmp_path / "photos"), "--model", model, "--no-progress"]
+    line += ["--cameras", str(tmp_path / "cameras"), "--out", str(tmp_path / "out")]
+    assert main(line) == 2
+    assert "--cameras: expected the camera of every image, got none of 2.png" in (
+        capsys.readouterr().err
+    )

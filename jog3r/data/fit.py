@@ -89,8 +89,12 @@ class ResizeAndCrop:
     def masks_to_target(self, masks: Bool[Tensor, "t h w"]) -> Bool[Tensor, "t h2 w2"]:
         """Cut and resize masks (True = use); a pixel that lies partly outside is outside."""
         rows, columns = self._used()
-        share = F.interpolate(masks[:, None, rows, columns].float(), self.target_size, mode="area")
-        return share[:, 0] >= WHOLE
+        # Frame by frame: as floats, the masks of a long video would not fit into memory.
+        parts = masks[:, rows, columns].split(1)
+        shares = (
+            F.interpolate(part[None].float(), self.target_size, mode="area") for part in parts
+        )
+        return torch.cat([share[0] >= WHOLE for share in shares])
 
     def intrinsics_to_target(self, K: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
         """Return K of the model's frames from that of the user's."""

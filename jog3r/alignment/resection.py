@@ -38,7 +38,7 @@ def resect(points: Tensor, rays: Tensor, weights: Tensor) -> Tensor:
     """
     rays_six, points_ten = _projectors(rays), _monomials(points)
     distance = length(points)
-    rotation = _nearest_rotation((rays * (weights * distance)[:, None]) @ points.transpose(1, 2))
+    rotation = (rays * (weights * distance)[:, None]) @ points.transpose(1, 2)
     robust, translation = weights, torch.zeros_like(points[..., 0])
     for attempt, steps in enumerate(POLISH_STEPS):
         relative = robust / distance.square().clamp(min=1e-300)
@@ -100,11 +100,10 @@ def _quadratic_form(projectors: Tensor, monomials: Tensor) -> tuple[Tensor, Tens
 
 
 def _candidates(form: Tensor, first: Tensor) -> Tensor:
-    """Return rotations (F, C, 3, 3) to start from: the given one and those of the null space."""
+    """Return rotations (F, C, 3, 3) near the given matrices and those of the null space."""
     vectors = torch.linalg.eigh(form).eigenvectors[..., :NULL_VECTORS]
     matrices = vectors.transpose(1, 2).unflatten(-1, (3, 3))
-    nearest = _nearest_rotation(torch.cat([matrices, -matrices], dim=1))
-    return torch.cat([first[:, None], nearest], dim=1)
+    return _nearest_rotation(torch.cat([first[:, None], matrices, -matrices], dim=1))
 
 
 def _minimise(

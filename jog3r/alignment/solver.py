@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jog3r.alignment.fusion import fuse
 from jog3r.alignment.graphs import PairGraph
+from jog3r.alignment.inference import without_gradients
 from jog3r.alignment.objective import objective
 from jog3r.alignment.observations import Observations, observe
 from jog3r.alignment.pairs import Alignment, PairPointmaps, check_pairs
@@ -31,6 +32,7 @@ GREY, GREY_FPS = 128, 8.0
 
 
 @one_thread_if_small
+@without_gradients
 @full_precision
 def solve(
     pairs: PairPointmaps,

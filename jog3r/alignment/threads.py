@@ -26,7 +26,8 @@ def one_thread_if_small(
 
     @wraps(function)
     def wrapper(pairs: PairPointmaps, *args: P.args, **kwargs: P.kwargs) -> R:
-        if pairs.points_i.numel() > SMALL:
+        points = getattr(pairs, "points_i", None)  # the function itself refuses what is no pairs
+        if not isinstance(points, torch.Tensor) or points.numel() > SMALL:
             return function(pairs, *args, **kwargs)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import roma
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from jog3r.errors import MissingPackageError
@@ -27,7 +28,7 @@ from jog3r.export.frusta import (
     near_points,
     scene_extent,
 )
-from jog3r.geometry import focal, normals_from_pointmap, unproject
+from jog3r.geometry import focal, normals_from_pointmap, pointmap_from_depth, unproject
 from jog3r.results import Cameras, Reconstruction, Video
 
 try:
@@ -43,6 +44,7 @@ except ImportError as error:  # pragma: no cover
 
 COLUMNS = 8
 MAX_POINTS = 60_000
+DEPTH_SAMPLE = 100_000
 MAX_FRUSTA = 24
 SPLATS = (1.1, 9.0)  # smallest and largest point [1/72 inch]
 WIDTH, MARGIN, GAP = 14.0, 0.45, 0.08  # inches
@@ -154,7 +156,7 @@ def _draw_title(
     page.text(MARGIN, MARGIN * 0.7, "\n".join(lines), size=14 if len(lines) == 1 else 11.5)
     facts = f"{len(video)} frames, {video.width} x {video.height} px, {video.fps:g} frames/s"
     if reconstruction is not None:
-        share = float((reconstruction.depth > 0).float().mean())
+        share = int(torch.count_nonzero(reconstruction.depth)) / reconstruction.depth.numel()
         facts += f"; depth on {share:.0%} of the pixels; scale: {reconstruction.scale}"
     page.text(MARGIN, MARGIN * 0.7 + 0.42, facts, size=9.5, color=QUIET)
 
@@ -167,12 +169,23 @@ def show(axes: Axes, image: np.ndarray, width: float) -> None:
 
 def _depth_norm(reconstruction: Reconstruction) -> LogNorm:
     """Return the colour scale: logarithmic, so that near and far are told apart outdoors too."""
-    valid = reconstruction.depth[reconstruction.depth > 0]
-    if not len(valid):
+    chosen = _every(reconstruction.depth > 0, DEPTH_SAMPLE)
+    sample = torch.from_numpy(reconstruction.depth.numpy()[chosen.numpy()])
+    if not len(sample):
         return LogNorm(1.0, 10.0, clip=True)
-    sample = valid[:: 1 + len(valid) // 100_000]
     low, high = torch.quantile(sample, torch.tensor([0.01, 0.99])).tolist()
     return LogNorm(low, max(high, low * 1.001), clip=True)
+
+
+def _every(keep: Bool[Tensor, "t h w"], most: int) -> Bool[Tensor, "t h w"]:
+    """Return every n-th of the pixels to keep, n being 1 + their number // most."""
+    step, passed = 1 + int(torch.count_nonzero(keep)) // most, 0
+    thin = torch.zeros_like(keep)
+    for frame, left in zip(keep, thin, strict=True):
+        places = frame.nonzero()
+        left[tuple(places[(-passed) % step :: step].T)] = True
+        passed += len(places)
+    return thin
 
 
 def depth_colors(reconstruction: Reconstruction, index: int) -> np.ndarray:
@@ -234,17 +247,34 @@ def draw_view(
 
 
 def surface_of(reconstruction: Reconstruction) -> Surface:
-    """Return the points to draw, at most MAX_POINTS of them."""
-    keep = reconstruction.point_mask()
-    rotation = reconstruction.cameras.world_from_camera[:, None, :3, :3]
-    normals = torch.zeros_like(reconstruction.points_world)
-    if min(keep.shape[1:]) >= 2:
-        points_camera = unproject(reconstruction.depth, reconstruction.cameras.K)
+    """Return the points to draw, about MAX_POINTS of them, frame by frame to save memory."""
+    keep, stop = _every(reconstruction.point_mask(), MAX_POINTS), 0
+    count = int(torch.count_nonzero(keep))
+    points, normals = torch.empty(count, 3), torch.empty(count, 3)
+    surface = Surface(points, normals, torch.empty(count, 3, dtype=torch.uint8), torch.empty(count))
+    for index, chosen in enumerate(keep):
+        start, stop = stop, stop + int(torch.count_nonzero(chosen))
+        maps = _surface_maps(reconstruction, slice(index, index + 1))
+        for part, values in zip(surface, maps, strict=True):
+            part[start:stop] = values[0][chosen]
+    return surface
+
+
+def _surface_maps(reconstruction: Reconstruction, here: slice) -> Surface:
+    """Return what is drawn of every pixel of some frames."""
+    depth, cameras = reconstruction.depth[here], reconstruction.cameras
+    K, world_from_camera = cameras.K[here], cameras.world_from_camera[here]
+    points_camera = unproject(depth, K)
+    normals = torch.zeros_like(points_camera)
+    if min(depth.shape[1:]) >= 2:
+        rotation = world_from_camera[:, None, :3, :3]
         normals = normals_from_pointmap(points_camera) @ rotation.transpose(-1, -2)
-    step = 1 + int(keep.sum()) // MAX_POINTS
-    widths = reconstruction.depth / focal(reconstruction.cameras.K)[:, None, None]
-    everything = (reconstruction.points_world, normals, reconstruction.video.frames, widths)
-    return Surface(*(values[keep][::step] for values in everything))
+    return Surface(
+        pointmap_from_depth(depth, K, world_from_camera),
+        normals,
+        reconstruction.video.frames[here],
+        depth / focal(K)[:, None, None],
+    )
 
 
 def _view(cameras: Cameras, yaw_deg: float, pitch_deg: float) -> Tensor:

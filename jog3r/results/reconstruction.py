@@ -24,7 +24,13 @@ from jog3r.results.mesh import (
     check_mesh_selection,
 )
 from jog3r.results.points import PointCloud
-from jog3r.results.selection import DEFAULT_SELECTION, PointSelection, chosen_pixels
+from jog3r.results.selection import (
+    DEFAULT_SELECTION,
+    MOST_POINTS,
+    PointSelection,
+    chosen_pixels,
+    thinned_pixels,
+)
 from jog3r.results.video import Video
 
 Scale = Literal["metric", "relative", "given-poses"]
@@ -109,8 +115,8 @@ class Reconstruction(Result):
             mask: as in `point_mask`.
 
         Returns:
-            Points ordered by frame, row, column; where they are down-sampled, in an order that
-            depends on nothing else but the points.
+            Points ordered by frame, row, column, at most `selection.max_points`; where they are
+            down-sampled, in an order that depends on nothing else but the points.
 
         Raises:
             InputError: as in `point_mask`, or too few points left for a step that needs neighbours
@@ -118,7 +124,10 @@ class Reconstruction(Result):
             MissingPackageError: open3d, which finds neighbours, does not load.
         """
         normals = selection.normal_neighbours is not None
-        cloud = self._merged(self.point_mask(selection, mask=mask), facing=normals)
+        pixels = self.point_mask(selection, mask=mask)
+        if selection.max_points is not None and not selection.needs_all_points:
+            pixels = thinned_pixels(pixels, selection.max_points)
+        cloud = self._merged(pixels, facing=normals)
         if selection.voxel_ratio is not None:
             cloud = cloud.voxel_downsampled(selection.voxel_ratio * cloud.extent)
         if selection.outlier_neighbours is not None:
@@ -197,7 +206,7 @@ class Reconstruction(Result):
         return Mesh(*fused)
 
     def _mesh_voxel(self, selection: PointSelection, keep: Bool[Tensor, "t h w"]) -> float:
-        extent = self._merged(keep).extent
+        extent = self._merged(thinned_pixels(keep, MOST_POINTS)).extent
         if selection.voxel_ratio is not None:
             return selection.voxel_ratio * extent
         focal = float(self.cameras.K[:, 0, 0].median())
@@ -211,12 +220,12 @@ class Reconstruction(Result):
             keep: which pixels.
             facing: whether to put the directions to the cameras in the place of the normals.
         """
-        count = int(keep.sum())
+        count = int(torch.count_nonzero(keep))
         points, colors = torch.empty(count, 3), torch.empty(count, 3, dtype=torch.uint8)
         confidence, normals = torch.empty(count), torch.empty(count, 3) if facing else None
         stop = 0
         for index, chosen in enumerate(keep):
-            start, stop = stop, stop + int(chosen.sum())
+            start, stop = stop, stop + int(torch.count_nonzero(chosen))
             world_from_camera = self.cameras.world_from_camera[index]
             world = pointmap_from_depth(self.depth[index], self.cameras.K[index], world_from_camera)
             points[start:stop] = world[chosen]

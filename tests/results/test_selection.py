@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jog3r import InputError, PointCloud, Reconstruction
 from jog3r.results import PointSelection
+from jog3r.results.selection import chosen_pixels, thinned_pixels
 
 EVERYTHING = PointSelection(drop_fraction=0.0)
 
@@ -155,6 +156,51 @@ def test_steps_on_points_follow_each_other(world_scene: Reconstruction) -> None:
     assert 0 < len(clean) < len(small) < len(cloud)
     selection = replace(selection, max_points=100)
     assert world_scene.select_points(selection) == clean.thinned(100)
+
+
+def test_every_frame_keeps_its_share(world_scene: Reconstruction) -> None:
+    uneven = world_scene.depth > 0
+    uneven[1, 20:] = False
+    uneven[2] = False
+    everything = world_scene.select_points(EVERYTHING, mask=uneven)
+    for most in (1, 100, 1001):
+        thin = thinned_pixels(uneven, most)
+        assert int(thin.sum()) == most
+        assert not bool((thin & ~uneven).any())
+        assert torch.equal(thin, thinned_pixels(uneven, most))
+        expected = most * uneven.sum(dim=(1, 2)) / uneven.sum()
+        assert (thin.sum(dim=(1, 2)) - expected).abs().max() <= 1
+        selection = replace(EVERYTHING, max_points=most)
+        cloud = world_scene.select_points(selection, mask=uneven)
+        assert torch.equal(cloud.points, world_scene.points_world[thin])
+    assert thinned_pixels(uneven, int(uneven.sum())) is uneven
+    assert (
+        world_scene.select_points(replace(EVERYTHING, max_points=None), mask=uneven) == everything
+    )
+
+
+def test_steps_on_points_see_all_of_them(world_scene: Reconstruction) -> None:
+    for step in ({"voxel_ratio": 1 / 64}, {"outlier_neighbours": 10}, {"normal_neighbours": 12}):
+        selection = replace(EVERYTHING, max_points=100, **step)
+        without = world_scene.select_points(replace(selection, max_points=None))
+        assert world_scene.select_points(selection) == without.thinned(100)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    values=st.lists(st.floats(1, 2.0**100, width=32), min_size=1, max_size=60),
+    fraction=st.floats(0, 1, exclude_max=True),
+)
+def test_the_least_confident_go_first(values: list[float], fraction: float) -> None:
+    count = len(values)
+    confidence = torch.tensor(values).reshape(1, 1, count)
+    valid = torch.ones_like(confidence, dtype=torch.bool)
+    K = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]])
+    kept = chosen_pixels(
+        PointSelection(drop_fraction=fraction), valid, torch.ones_like(confidence), confidence, K
+    )
+    least = confidence.flatten().sort().values[min(int(fraction * count), count - 1)]
+    assert torch.equal(kept, confidence >= least)
 
 
 def test_normals_face_the_camera_that_saw_the_point(world_scene: Reconstruction) -> None:

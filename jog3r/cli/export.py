@@ -1,6 +1,7 @@
 """`jog3r export`: a saved scene in the format of another program."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ FORMATS = {
     "ply": "points with colour and confidence",
     "ply-sequence": "folder: one PLY per frame, for playback",
     "glb": "points and cameras for any 3D viewer",
+    "mesh": "triangles with colours; PATH ends in .ply, .glb or .obj",
     "npz": "frames, cameras, depth and confidence, for NumPy",
     "json": "cameras and lens",
     "realestate10k": "cameras and lens",
@@ -34,6 +36,7 @@ examples:
   jog3r export outputs/clip --format 3dgs --out outputs/clip_3dgs --voxel-ratio 0.002
   jog3r export outputs/clip --format nerfstudio --out outputs/clip_nerfstudio
   jog3r export outputs/clip --format ply --out dense.ply --drop-fraction 0
+  jog3r export outputs/clip --format mesh --out clip.glb --voxel-ratio 0.01
 
 agreement of the colours: 1 the same, 0 no better than at random; of the depth: share within 5 %.
 """
@@ -46,7 +49,7 @@ SELECTION = {
     "voxel_ratio": (positive, "one point per cube, its edge as a share of the scene's extent"),
     "outlier_neighbours": (positive_int, "leave out points that stand alone among so many"),
     "normal_neighbours": (positive_int, "estimate normals from so many points"),
-    "max_points": (positive_int, "keep a random choice of so many points"),
+    "max_points": (positive_int, "keep a random choice of so many points (default: 4000000)"),
 }
 
 
@@ -71,7 +74,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier export, and nothing else"
     )
-    group = parser.add_argument_group("which points (default: those of points.ply)")
+    group = parser.add_argument_group(
+        "which points (default: those of points.ply)",
+        "a mesh takes the first four alone; its defaults: 0.2, 4, 85, and cubes that suit it",
+    )
     for name, (kind, meaning) in SELECTION.items():
         metavar = "N" if kind is positive_int else "X"
         group.add_argument("--" + name.replace("_", "-"), type=kind, metavar=metavar, help=meaning)
@@ -86,11 +92,12 @@ def run(args: argparse.Namespace) -> None:
         read_scene(args.scene),
         args.out,
         args.format,
-        selection=selection(args),
+        selection=selection(args, args.format),
         overwrite=args.overwrite,
     )
     print(f"{done.path}\n  {args.format}: {FORMATS[args.format]}")
-    print(f"  {len(done.sanity.cameras)} cameras, {done.points or 'no'} points")
+    things = "vertices" if args.format == "mesh" else "points"
+    print(f"  {len(done.sanity.cameras)} cameras, {done.points or 'no'} {things}")
     print("\n".join(f"  {line}" for line in str(done.sanity).splitlines()))
 
 
@@ -106,8 +113,8 @@ def read_scene(path: Path) -> "Reconstruction":
     return read_npz(path) if path.suffix.lower() == ".npz" else Reconstruction.load(path)
 
 
-def selection(args: argparse.Namespace) -> "PointSelection | None":
-    """Return the chosen selection, or None for the library's own.
+def selection(args: argparse.Namespace, format: str) -> "PointSelection | None":
+    """Return the default of a format with the chosen changes, or None for the library's own.
 
     Raises:
         InputError: a value out of its range; names the option.
@@ -115,10 +122,11 @@ def selection(args: argparse.Namespace) -> "PointSelection | None":
     chosen = given(**{name: getattr(args, name) for name in SELECTION})
     if not chosen:
         return None
+    from jog3r.export.scene import FORMATS as ABILITIES
     from jog3r.results import PointSelection
 
     try:
-        return PointSelection(**chosen)
+        return replace(ABILITIES[format].selection or PointSelection(), **chosen)
     except InputError as error:
         name, _, rest = str(error).partition(":")
         raise InputError(f"--{name.replace('_', '-')}:{rest}") from error

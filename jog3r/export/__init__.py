@@ -19,7 +19,7 @@ npz.py                 write_npz, read_npz                            a whole sc
 ply.py                 write_ply, read_ply                            points, colours, confidence
 ply_sequence.py        write_ply_sequence, read_ply_sequence          the same, per frame
 glb.py                 write_glb, read_glb                            points, colours, cameras
-mesh.py                write_mesh                                     a fused mesh
+mesh.py                write_mesh, read_mesh                          a fused mesh
 overview.py            write_overview                                 a picture of all of it
 folder.py              write_reconstruction, read_reconstruction, ..  all of it, lossless
 =====================  =============================================  ==============================

@@ -31,14 +31,18 @@ from jog3r.export.ply import read_ply, write_ply
 from jog3r.export.ply_sequence import read_ply_sequence, write_ply_sequence
 from jog3r.export.sanity import UNEXPLAINED, SanityReport, check_export
 from jog3r.export.targets import export_folder, free_file
+from jog3r.result_checks import check_suffix
 from jog3r.results import (
     CameraFormat,
     Cameras,
+    Mesh,
     PointCloud,
     PointSelection,
     Reconstruction,
     Video,
 )
+from jog3r.results.mesh import MESH_SELECTION, MESH_SUFFIXES
+from jog3r.results.selection import DEFAULT_SELECTION
 
 SceneFormat = Literal[
     "colmap",
@@ -48,6 +52,7 @@ SceneFormat = Literal[
     "ply",
     "ply-sequence",
     "glb",
+    "mesh",
     "npz",
     "json",
     "realestate10k",
@@ -64,7 +69,7 @@ class Export(NamedTuple):
 
     path: Path
     points: int
-    """As many as the files hold; 0 for a format without points."""
+    """As many as the files hold, vertices of a mesh; 0 for a format without points."""
     sanity: SanityReport
 
 
@@ -83,7 +88,8 @@ class _Format(NamedTuple):
     write: Callable[[Path, Reconstruction, PointSelection], None]
     read: Callable[[Path], _ReadBack]
     is_folder: bool
-    has_points: bool
+    selection: PointSelection | None = DEFAULT_SELECTION
+    """Which points, unless the caller says it; None for a format without points."""
 
 
 def export_scene(
@@ -98,15 +104,17 @@ def export_scene(
 
     Args:
         scene: to write.
-        path: file or folder to create, taken as it is; missing parents are created too.
+        path: file or folder to create, taken as it is; missing parents are created too. For `mesh`
+            a name ending in .ply, .glb or .obj, which says the kind of file.
         format: docs/formats.md has a table of all.
-        selection: which points; None takes those of `scene.points`. For `ply-sequence` what works
-            on merged points works on those of each frame.
+        selection: which points; None takes those of `scene.points`, and of `scene.mesh()` for a
+            mesh. For `ply-sequence` what works on merged points works on those of each frame.
         overwrite: replace a file, or a folder of an earlier export in which nothing else is.
 
     Raises:
-        InputError: unknown format, a selection for a format without points, something at `path`
-            that may not be replaced, or K with skew for a format that cannot say it.
+        InputError: unknown format, a selection for a format without points or with steps that a
+            mesh has no use for, another suffix of a mesh, nothing to fuse to one, something at
+            `path` that may not be replaced, or K with skew for a format that cannot say it.
         SaveError: it could not be written; nothing partial is left.
 
     Example:
@@ -124,9 +132,9 @@ def export_scene(
     if format not in FORMATS:
         raise InputError(f"format: expected one of {get_args(SceneFormat)}, got {format!r}")
     chosen = FORMATS[format]
-    if selection is not None and not chosen.has_points:
+    if selection is not None and chosen.selection is None:
         raise InputError(f"selection: expected None, {format} holds no points; leave it out")
-    rule = PointSelection() if selection is None else selection
+    rule = selection or chosen.selection or DEFAULT_SELECTION
     if chosen.is_folder:
         notes = {"format": format, "scale": scene.scale, "flags": list(scene.flags)}
         with export_folder(path, notes, overwrite=overwrite) as folder:
@@ -272,6 +280,16 @@ def _read_glb(path: Path) -> _ReadBack:
     return _ReadBack(content.cameras, content.points, content.colors)
 
 
+def _write_mesh(path: Path, scene: Reconstruction, selection: PointSelection) -> None:
+    check_suffix(path, MESH_SUFFIXES)
+    scene.mesh(selection).save(path)
+
+
+def _read_mesh(path: Path) -> _ReadBack:
+    mesh = Mesh.load(path)
+    return _ReadBack(points=mesh.vertices, colors=mesh.colors)
+
+
 def _write_npz(path: Path, scene: Reconstruction, selection: PointSelection) -> None:
     del selection  # it holds all pixels, from which any selection can be made
     write_npz(path, scene)
@@ -296,20 +314,19 @@ def _cameras_alone(name: CameraFormat) -> _Format:
             return _ReadBack(world_from_camera=format.trajectory(path).world_from_camera)
         return _ReadBack(camera_formats.read_cameras(path, name))
 
-    return _Format(write, read, is_folder=False, has_points=False)
+    return _Format(write, read, is_folder=False, selection=None)
 
 
 FORMATS: dict[str, _Format] = {
-    "colmap": _Format(_write_colmap, _read_colmap, is_folder=True, has_points=True),
-    "colmap-text": _Format(_write_colmap_text, _read_colmap, is_folder=True, has_points=True),
-    "nerfstudio": _Format(_write_nerfstudio, _read_nerfstudio, is_folder=True, has_points=True),
-    "3dgs": _Format(_write_3dgs, _read_3dgs, is_folder=True, has_points=True),
-    "ply": _Format(_write_ply, _read_ply, is_folder=False, has_points=True),
-    "ply-sequence": _Format(
-        _write_ply_sequence, _read_ply_sequence, is_folder=True, has_points=True
-    ),
-    "glb": _Format(_write_glb, _read_glb, is_folder=False, has_points=True),
-    "npz": _Format(_write_npz, _read_npz, is_folder=False, has_points=False),
+    "colmap": _Format(_write_colmap, _read_colmap, is_folder=True),
+    "colmap-text": _Format(_write_colmap_text, _read_colmap, is_folder=True),
+    "nerfstudio": _Format(_write_nerfstudio, _read_nerfstudio, is_folder=True),
+    "3dgs": _Format(_write_3dgs, _read_3dgs, is_folder=True),
+    "ply": _Format(_write_ply, _read_ply, is_folder=False),
+    "ply-sequence": _Format(_write_ply_sequence, _read_ply_sequence, is_folder=True),
+    "glb": _Format(_write_glb, _read_glb, is_folder=False),
+    "mesh": _Format(_write_mesh, _read_mesh, is_folder=False, selection=MESH_SELECTION),
+    "npz": _Format(_write_npz, _read_npz, is_folder=False, selection=None),
     "json": _cameras_alone("json"),
     "realestate10k": _cameras_alone("realestate10k"),
     "tum": _cameras_alone("tum"),

@@ -75,6 +75,20 @@ class Mesh(Result):
         write_mesh(path, self)
         return path
 
+    @classmethod
+    def load(cls, path: str | Path) -> "Mesh":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: another suffix.
+            FileError: missing, truncated or foreign file; names it.
+        """
+        from jog3r.export.mesh import read_mesh
+
+        path = as_path("path", path)
+        check_suffix(path, MESH_SUFFIXES)
+        return read_mesh(path)
+
     def __repr__(self) -> str:
         return f"Mesh({len(self.vertices)} vertices, {len(self.triangles)} triangles)"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jog3r import InputError, Reconstruction, SaveError
+from jog3r import FileError, InputError, Reconstruction, SaveError
 from jog3r.results import Mesh, PointSelection
 from jog3r.results.mesh import MESH_SELECTION, MESH_VOXEL_RATIO
 
@@ -40,6 +40,50 @@ def test_files_hold_the_mesh(suffix: str, tmp_path: Path) -> None:
     assert loaded.is_watertight
     assert loaded.volume == pytest.approx(1.0)  # positive: the triangles turn as documented
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e5])
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_there_and_back(suffix: str, size: float, tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mesh = Mesh(
+        size * torch.randn(50, 3, generator=generator),
+        torch.randint(0, 45, (80, 3), generator=generator),  # some vertices have no triangle
+        torch.randint(0, 256, (50, 3), dtype=torch.uint8, generator=generator),
+    )
+    back = Mesh.load(mesh.save(tmp_path / f"mesh{suffix}"))
+    if suffix == ".obj":  # text, of eight decimals of the largest number
+        torch.testing.assert_close(back.vertices, mesh.vertices, rtol=0, atol=2e-8 * size)
+        back = replace(back, vertices=mesh.vertices)
+    assert back == mesh
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("suffix", [".ply", ".obj", ".glb"])
+def test_truncated_files(suffix: str, share: float, tmp_path: Path) -> None:
+    path = tetrahedron().save(tmp_path / f"mesh{suffix}")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(FileError, match=rf"mesh\{suffix}: expected"):
+        Mesh.load(path)
+
+
+def test_other_files(world_scene: Reconstruction, tmp_path: Path) -> None:
+    for suffix in (".ply", ".glb"):
+        cloud = world_scene.points.save(tmp_path / f"cloud{suffix}")
+        with pytest.raises(FileError, match="expected"):
+            Mesh.load(cloud)
+    plain = tmp_path / "plain.obj"
+    plain.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    with pytest.raises(FileError, match="expected triangles with colours at their vertices"):
+        Mesh.load(plain)
+    plain.write_text("v 0 0 0 1 1 1\nv 1 0 0 1 1 1\nv 0 inf 0 1 1 1\nf 1 2 3\n")
+    with pytest.raises(FileError, match=r"plain\.obj: .*expected"):
+        Mesh.load(plain)
+    with pytest.raises(FileError, match="expected a mesh, got no file of this name"):
+        Mesh.load(tmp_path / "none.ply")
+    with pytest.raises(InputError, match=r"ending in .ply or .glb or .obj, got"):
+        Mesh.load(tmp_path / "mesh.stl")
 
 
 @pytest.mark.usefixtures("as_a_user")

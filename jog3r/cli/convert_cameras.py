@@ -68,6 +68,13 @@ def add_parser(commands: Any) -> None:
         " (default: as IN says)",
     )
     parser.add_argument(
+        "--quaternion",
+        choices=("xyzw", "wxyz"),
+        metavar="ORDER",
+        help="of a TUM file: wxyz for one with w first, as MonST3R writes it (default: xyzw, and"
+        " what looks like w first is refused)",
+    )
+    parser.add_argument(
         "--fps", type=positive, metavar="RATE", help="frames per second of OUT (default: as in IN)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT")
@@ -92,7 +99,13 @@ def run(args: argparse.Namespace) -> None:
     if args.K is not None:
         fx, fy, cx, cy = args.K
         K = torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    read = read_named_cameras(args.source, source_format, image_size=args.image_size, K=K)
+    read = read_named_cameras(
+        args.source,
+        source_format,
+        image_size=args.image_size,
+        K=K,
+        quaternion=args.quaternion,
+    )
     able = ABILITIES[args.to]
     fps = read.fps if args.fps is None and able.has_time else args.fps
     files = read.files if able.has_files else None

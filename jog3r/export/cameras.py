@@ -19,7 +19,7 @@ from jog3r.export.kitti import read_kitti, write_kitti
 from jog3r.export.nerfstudio import read_nerfstudio, write_nerfstudio
 from jog3r.export.npz import read_cameras_npz, write_cameras_npz
 from jog3r.export.realestate10k import read_realestate10k, write_realestate10k
-from jog3r.export.tum import read_tum, write_tum
+from jog3r.export.tum import QuaternionOrder, read_tum, write_tum
 from jog3r.result_checks import as_path, check_fps, image_size_of
 from jog3r.results import CameraFormat, Cameras
 
@@ -51,8 +51,8 @@ class Format(NamedTuple):
     """Takes path, cameras, and `files` and `fps` where the format has a place for them."""
     read: Callable[[Path, Size | None], NamedCameras] | None
     """Takes path and image size, None where the file says it; None for a path without lens."""
-    trajectory: Callable[[Path], Trajectory] | None = None
-    """For formats without K and image size."""
+    trajectory: Callable[..., Trajectory] | None = None
+    """For formats without K and image size; takes path, and `quaternion` where it is not fixed."""
     has_files: bool = False
     has_time: bool = False
 
@@ -112,8 +112,16 @@ def read_named_cameras(
     *,
     image_size: Size | None = None,
     K: Float32[Tensor, "3 3"] | None = None,
+    quaternion: QuaternionOrder | None = None,
 ) -> NamedCameras:
     """Read cameras together with the names of their images and the frame rate.
+
+    Args:
+        path: file or folder to read.
+        format: name.
+        image_size: (height, width) [px], for files that do not say it.
+        K: intrinsics of all frames [px], for formats without.
+        quaternion: order of the numbers in a TUM file, as in `read_tum`.
 
     Raises:
         InputError: as `read_cameras`.
@@ -121,6 +129,8 @@ def read_named_cameras(
     """
     chosen = format_named(format)
     image_size = None if image_size is None else image_size_of(image_size)
+    if quaternion is not None and format != "tum":
+        raise InputError(f"quaternion: expected None, {format} has one order; leave it out")
     place = as_path("path", path)
     if chosen.read is not None:
         if K is not None:
@@ -132,7 +142,9 @@ def read_named_cameras(
         )
     one = _intrinsics(K)
     assert chosen.trajectory is not None  # of every format without lens
-    world_from_camera, fps = chosen.trajectory(place)
+    # Only TUM files leave the order open.
+    order = {} if quaternion is None else {"quaternion": quaternion}
+    world_from_camera, fps = chosen.trajectory(place, **order)
     lenses = one.repeat(len(world_from_camera), 1, 1)
     return NamedCameras(Cameras(world_from_camera, lenses, image_size), fps=fps)
 
@@ -204,8 +216,8 @@ def _read_npz(path: Path, size: Size | None) -> NamedCameras:
     return _of_size(path, NamedCameras(*read_cameras_npz(path)), size)
 
 
-def _read_tum_path(path: Path) -> Trajectory:
-    content = read_tum(path)
+def _read_tum_path(path: Path, quaternion: QuaternionOrder | None = None) -> Trajectory:
+    content = read_tum(path, quaternion=quaternion)
     return Trajectory(content.world_from_camera, frame_rate(content.timestamps_s.tolist()))
 
 

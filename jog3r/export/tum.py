@@ -29,6 +29,8 @@ from jog3r.export.text import number_rows, read_text
 from jog3r.geometry import rigid
 from jog3r.results import Cameras
 
+QuaternionOrder = Literal["xyzw", "wxyz"]
+
 COLUMNS = ["timestamp", "tx", "ty", "tz", "qx", "qy", "qz", "qw"]
 QUATERNION_TOLERANCE = 1e-2
 """Largest deviation of a quaternion's length from 1: files carry as few as three decimals."""
@@ -65,9 +67,7 @@ def write_tum(path: str | Path, cameras: Cameras, *, fps: float | None = None) -
         file.write(("\n".join(lines) + "\n").encode())
 
 
-def read_tum(
-    path: str | Path, *, quaternion: Literal["xyzw", "wxyz"] | None = None
-) -> TumTrajectory:
+def read_tum(path: str | Path, *, quaternion: QuaternionOrder | None = None) -> TumTrajectory:
     """Read a camera path.
 
     Args:
@@ -98,8 +98,9 @@ def read_tum(
     if quaternion is None and float(unit[0, 0].abs()) > 1 - HALF_TURN_TOLERANCE:
         raise FileError(
             f"{path}: line {rows[0][0]}, columns 5 to 8: expected a quaternion with w last, got"
-            " 1 0 0 0, the identity with w first; read_tum(path, quaternion='wxyz'), or 'xyzw' if"
-            " the first camera is turned by half a turn about x"
+            " 1 0 0 0, the identity with w first; read_tum(path, quaternion='wxyz') or"
+            " convert-cameras --quaternion wxyz, or xyzw if the first camera is turned by half a"
+            " turn about x"
         )
     rotation = roma.unitquat_to_rotmat(
         roma.quat_wxyz_to_xyzw(unit) if quaternion == "wxyz" else unit

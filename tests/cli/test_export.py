@@ -1,6 +1,7 @@
 """`jog3r export` and `jog3r convert-cameras`: from words to files."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +16,8 @@ from jog3r.export.colmap import read_colmap
 from jog3r.export.ply import read_ply
 from jog3r.export.scene import SceneFormat
 from jog3r.geometry import intrinsics_from_fov
-from jog3r.results import CameraFormat, PointSelection
+from jog3r.results import CameraFormat, Mesh, PointSelection
+from jog3r.results.mesh import MESH_SELECTION
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,18 @@ def test_export_takes_a_selection(
     assert "selection: expected None, kitti holds no points" in capsys.readouterr().err
 
 
+def test_export_of_a_mesh(
+    saved: str, scene: Reconstruction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["export", saved, "--format", "mesh", "--out", str(tmp_path / "a.ply")]
+    assert main([*line, "--voxel-ratio", "0.005"]) == 0
+    mesh = scene.mesh(replace(MESH_SELECTION, voxel_ratio=0.005))
+    assert Mesh.load(tmp_path / "a.ply") == mesh
+    assert f"  4 cameras, {len(mesh.vertices)} vertices\n" in capsys.readouterr().out
+    assert main([*line, "--overwrite", "--max-points", "9"]) == 2
+    assert "for a mesh, got max_points; leave them out" in capsys.readouterr().err
+
+
 def test_export_reads_npz_too(
     saved: str, scene: Reconstruction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +101,23 @@ def test_export_reads_npz_too(
     nothing = str(tmp_path / "nothing")
     assert main(["export", nothing, "--format", "json", "--out", nothing]) == 1
     assert "expected a folder written by save()" in capsys.readouterr().err
+
+
+def test_convert_takes_quaternions_with_w_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_text("0 0 0 0 1 0 0 0\n1 1 2 3 0.6 0.8 0 0\n")
+    line = ["convert-cameras", str(tmp_path / "a.txt"), "--from", "tum", "--to", "json"]
+    line += [str(tmp_path / "a.json"), "--image-size", "8x6", "--K", "9", "9", "4", "3"]
+    assert main(line) == 1
+    assert "--quaternion wxyz" in capsys.readouterr().err
+    assert main([*line, "--quaternion", "wxyz"]) == 0
+    cameras = Cameras.load(tmp_path / "a.json", "json")
+    assert torch.equal(cameras.world_from_camera[0], torch.eye(4))
+    assert cameras.world_from_camera[1, 2, 1] == pytest.approx(2 * 0.6 * 0.8)
+    line = ["convert-cameras", str(tmp_path / "a.json"), "--to", "npz", str(tmp_path / "b.npz")]
+    assert main([*line, "--quaternion", "wxyz"]) == 2
+    assert "quaternion: expected None, json has one order" in capsys.readouterr().err
 
 
 def test_convert_keeps_names_and_cameras(

@@ -17,7 +17,7 @@ from jog3r.errors import InputError
 from jog3r.routes.arguments import AlignmentOptions
 from jog3r.routes.pointmaps import seen_frames, usual_graph, video_pointmaps, working_size
 from jog3r.routes.priors import Priors
-from jog3r.routes.video_to_cameras import bundled, in_source_pixels, lay_over
+from jog3r.routes.video_to_cameras import blaming_the_video, bundled, in_source_pixels, lay_over
 
 if TYPE_CHECKING:
     from jog3r.alignment import Alignment, PairPointmaps
@@ -79,6 +79,7 @@ def long_video_to_cameras(
         AlignmentError: A window that no camera explains, or two that do not fit together.
     """
     from jog3r.alignment import align_windows
+    from jog3r.alignment.windows import cut
 
     if len(seen_frames(model, len(video))) < len(video):
         raise InputError(
@@ -86,6 +87,8 @@ def long_video_to_cameras(
             " several; take fewer frames (max_frames, stride)"
         )
     window = min(options.window or WINDOW, len(video))
+    overlap = options.overlap or max(1, window // 4)
+    cut(len(video), window, overlap)  # which refuses an overlap that is too long
     with (
         TemporaryDirectory(prefix="jog3r-", ignore_cleanup_errors=True) as folder,
         tqdm(desc="reconstructing windows", disable=not progress) as bar,
@@ -97,20 +100,21 @@ def long_video_to_cameras(
             some = list(numbers)
             return lay_over(found, windowed.frames(some), known.at(some))
 
-        small = align_windows(
-            windowed.pointmaps,
-            len(video),
-            graph=options.graph or usual_graph(model),
-            window=window,
-            overlap=options.overlap or max(1, window // 4),
-            intrinsics=known.K,
-            cameras=known.cameras,
-            masks=known.masks,
-            regularisers=options.regularisers,
-            shared_focal=options.shared_focal,
-            refine_window=laid_over if options.photometric else None,
-            folder=Path(folder) / "aligned",
-        )
+        with blaming_the_video():
+            small = align_windows(
+                windowed.pointmaps,
+                len(video),
+                graph=options.graph or usual_graph(model),
+                window=window,
+                overlap=overlap,
+                intrinsics=known.K,
+                cameras=known.cameras,
+                masks=known.masks,
+                regularisers=options.regularisers,
+                shared_focal=options.shared_focal,
+                refine_window=laid_over if options.photometric else None,
+                folder=Path(folder) / "aligned",
+            )
         scene = _in_source_pixels(small, windowed.mapping, video, priors.masks, Path(folder))
         return bundled(scene, options, K_known=priors.K is not None)
 

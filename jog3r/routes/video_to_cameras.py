@@ -3,7 +3,8 @@
 Or, with DUSt3R in place of backbone and head: video -> pointmaps -> alignment -> refinement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def align_pointmaps(
     from jog3r.alignment import align
 
     known = priors or Priors()
-    try:
+    with blaming_the_video():
         scene = align(
             pairs,
             video=video,
@@ -134,6 +135,17 @@ def align_pointmaps(
             shared_focal=options.shared_focal,
         )
         return laid_over(scene, known) if options.photometric else scene
+
+
+@contextmanager
+def blaming_the_video() -> Iterator[None]:
+    """Call it the video's fault if pointmaps are refused, as all arguments have been checked.
+
+    Raises:
+        AlignmentError: Pointmaps that no camera explains.
+    """
+    try:
+        yield
     except AlignmentError:
         raise
     except InputError as error:

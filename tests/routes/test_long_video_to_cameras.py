@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jog3r.errors import InputError
+from jog3r.errors import AlignmentError, InputError
 from jog3r.model import JOG3R
 from jog3r.routes import video_to_cameras as route
 
@@ -78,6 +78,12 @@ def test_every_window_is_refined(tiny_model: JOG3R, frames: Tensor) -> None:
     moved = plain.cameras.world_from_camera - refined.cameras.world_from_camera
     windows = moved.abs().amax(dim=(1, 2)).split(5)
     assert all(window.max() > 1e-3 for window in windows)
+
+
+def test_a_window_that_no_camera_explains(tiny_model: JOG3R, frames: Tensor) -> None:
+    # Random weights give pointmaps that call for no focal length.
+    with pytest.raises(AlignmentError, match=r"pointmaps that no camera explains \(window 0"):
+        reconstruct(tiny_model, frames, K=None)
 
 
 def test_an_overlap_that_leaves_no_step(tiny_model: JOG3R, frames: Tensor) -> None:

@@ -5,6 +5,7 @@ pair both ways, as what a network says of (i, j) and of (j, i) differs.
 """
 
 import re
+from numbers import Integral
 
 import torch
 from jaxtyping import Int
@@ -46,7 +47,8 @@ def window(frames: int, size: int) -> Int[Tensor, "e 2"]:
         [[0, 1], [1, 0], [1, 2], [2, 1]]
     """
     _check_size(size)
-    return _by_offsets(frames, range(1, size + 1))
+    _check_frames(frames)
+    return _by_offsets(frames, range(1, min(size + 1, frames)))
 
 
 def log_window(frames: int, size: int) -> Int[Tensor, "e 2"]:
@@ -62,7 +64,8 @@ def log_window(frames: int, size: int) -> Int[Tensor, "e 2"]:
         [[0, 1], [1, 0], [0, 2], [2, 0], [0, 4], [4, 0]]
     """
     _check_size(size)
-    return _by_offsets(frames, [2**k for k in range(size)])
+    _check_frames(frames)
+    return _by_offsets(frames, [2**k for k in range(min(size, int(frames).bit_length()))])
 
 
 def complete(frames: int) -> Int[Tensor, "e 2"]:
@@ -75,6 +78,7 @@ def complete(frames: int) -> Int[Tensor, "e 2"]:
         >>> len(complete(8))
         56
     """
+    _check_frames(frames)
     return _by_offsets(frames, range(1, frames))
 
 
@@ -93,7 +97,7 @@ def pair_graph(name: str, frames: int) -> Int[Tensor, "e 2"]:
         >>> len(pair_graph("auto", 8)), len(pair_graph("auto", 16))
         (56, 98)
     """
-    found = FORM.fullmatch(name)
+    found = FORM.fullmatch(name) if isinstance(name, str) else None
     if found is None:
         raise InputError(
             "graph: expected star, window-N, log-window-N, complete or auto, with N at least 1,"
@@ -140,7 +144,6 @@ def components(pairs: Int[Tensor, "e 2"], frames: int) -> list[list[int]]:
 
 
 def _by_offsets(frames: int, offsets: range | list[int]) -> Tensor:
-    _check_frames(frames)
     return torch.tensor(
         [
             pair
@@ -153,10 +156,10 @@ def _by_offsets(frames: int, offsets: range | list[int]) -> Tensor:
 
 
 def _check_frames(frames: int) -> None:
-    if frames < 2:
-        raise InputError(f"frames: expected at least 2 to pair, got {frames}")
+    if not isinstance(frames, Integral) or frames < 2:
+        raise InputError(f"frames: expected at least 2 to pair, got {frames!r}; pass their number")
 
 
 def _check_size(size: int) -> None:
-    if size < 1:
-        raise InputError(f"size: expected at least 1, got {size}")
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+        raise InputError(f"size: expected at least 1, got {size!r}; pass a whole number")

@@ -89,31 +89,54 @@ def check_pairs(pairs: PairPointmaps) -> None:
     """Check shapes, values and that there is something to align.
 
     Raises:
-        InputError: shapes that do not belong together, NaN, confidence below 1, or a pointmap whose
-            points are all equal or on one line.
+        InputError: no tensors, shapes that do not belong together, gradients, NaN, confidence below
+            1, or a pointmap whose points are all equal or on one line.
     """
+    if not isinstance(pairs, PairPointmaps):
+        kind = type(pairs).__name__
+        raise InputError(f"pairs: expected PairPointmaps, got {kind}; make them of your tensors")
     check_tensor("points_i", pairs.points_i, ("height", "width", 3))
     if pairs.points_i.ndim != 4:
         got = tuple(pairs.points_i.shape)
         raise InputError(f"points_i: expected (pairs, height, width, 3), got {got}")
     edges = pairs.points_i.shape[0]
-    if tuple(pairs.pairs.shape) != (edges, 2) or pairs.pairs.is_floating_point():
-        got = f"{tuple(pairs.pairs.shape)} {pairs.pairs.dtype}"
-        raise InputError(f"pairs: expected whole numbers ({edges}, 2), got {got}")
+    if not edges:
+        raise InputError("pairs: expected at least one, got none; run the network on some")
+    _check_numbers(pairs.pairs, edges)
     for name, shape in (
         ("points_j", pairs.points_i.shape),
         ("confidence_i", pairs.points_i.shape[:-1]),
         ("confidence_j", pairs.points_i.shape[:-1]),
     ):
         value: Tensor = getattr(pairs, name)
+        check_tensor(name, value, ())
         if value.shape != shape:
             raise InputError(f"{name}: expected {tuple(shape)}, got {tuple(value.shape)}")
     for side in "ij":
         _check_side(side, getattr(pairs, f"points_{side}"), getattr(pairs, f"confidence_{side}"))
 
 
+def _check_numbers(pairs: object, edges: int) -> None:
+    if not isinstance(pairs, Tensor):
+        kind = type(pairs).__name__
+        raise InputError(
+            f"pairs: expected a tensor ({edges}, 2), got {kind}; use torch.as_tensor()"
+        )
+    if tuple(pairs.shape) != (edges, 2) or pairs.dtype != torch.int64:
+        got = f"{tuple(pairs.shape)} {pairs.dtype}"
+        raise InputError(f"pairs: expected whole numbers ({edges}, 2), got {got}; use .long()")
+    largest = int(pairs.max())
+    if largest >= 2 * edges:  # some frames before it are in no pair, and they could be billions
+        raise InputError(
+            f"pairs: expected every frame in a pair, got frame {largest} among {edges} pairs;"
+            " number the frames from 0 without gaps"
+        )
+
+
 def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
     for name, value in ((f"points_{side}", points), (f"confidence_{side}", confidence)):
+        if value.requires_grad:
+            raise InputError(f"{name}: expected a plain tensor, got one with grad; use .detach()")
         if not bool(torch.isfinite(value.sum())):  # fast; a finite sum could also overflow
             check_finite(name, value)
     lowest = float(confidence.min())

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import roma
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from jog3r.alignment.unknowns import Cameras
 from jog3r.errors import InputError
 from jog3r.geometry import check_intrinsics, check_transforms
+from jog3r.geometry.checks import check_tensor
 
 DISTINCT = 1e-6
 """Known positions this far apart, relative to their largest coordinate, are two."""
@@ -64,6 +66,7 @@ def known_intrinsics(
             with `shared_focal=False`.
     """
     check_intrinsics(intrinsics, size, name="intrinsics")
+    _check_no_grad("intrinsics", intrinsics)
     if tuple(intrinsics.shape) not in ((3, 3), (frames, 3, 3)):
         got = tuple(intrinsics.shape)
         raise InputError(f"intrinsics: expected (3, 3) or ({frames}, 3, 3), got {got}")
@@ -83,26 +86,53 @@ def known_cameras(
     Raises:
         InputError: none at all, frames that do not exist, or matrices that are not rigid.
     """
-    if isinstance(cameras, Tensor):
+    given = by_frame(cameras, frames)
+    if not given:
+        raise InputError(
+            f"cameras: expected some of the frames 0 to {frames - 1}, got none; leave them out"
+        )
+    known = torch.stack([camera.to(device).double() for camera in given.values()])
+    rotation: Tensor = roma.special_procrustes(known[:, :3, :3])  # type: ignore[assignment]
+    known = torch.cat([torch.cat([rotation, known[:, :3, 3:]], dim=2), known[:, 3:]], dim=1)
+    return KnownCameras(torch.tensor(list(given), device=device), known)
+
+
+def by_frame(cameras: Tensor | Mapping[int, Tensor], frames: int) -> dict[int, Tensor]:
+    """Return known cameras by their frame's number, in order.
+
+    Raises:
+        InputError: another number of cameras than of frames, a frame that does not exist, or a
+            matrix that is no rigid transform.
+    """
+    if not isinstance(cameras, Mapping):
+        check_tensor("cameras", cameras, ())
         if tuple(cameras.shape) != (frames, 4, 4):
             got = tuple(cameras.shape)
             raise InputError(f"cameras: expected ({frames}, 4, 4), got {got}; or give a mapping")
         cameras = dict(enumerate(cameras))
-    unknown = sorted(set(cameras) - set(range(frames)))
-    if unknown or not cameras:
+    unknown = [frame for frame in cameras if not _is_frame(frame, frames)]
+    if unknown:
         raise InputError(
-            f"cameras: expected some of the frames 0 to {frames - 1}, got {unknown or 'none'}"
+            f"cameras: expected some of the frames 0 to {frames - 1}, got {unknown}; count from 0"
         )
-    numbers = sorted(cameras)
-    for number in numbers:
-        if tuple(cameras[number].shape) != (4, 4):
-            got = tuple(cameras[number].shape)
-            raise InputError(f"cameras: expected (4, 4) for frame {number}, got {got}")
-    known = torch.stack([cameras[number] for number in numbers]).to(device).double()
-    check_transforms(known, name="cameras")
-    rotation: Tensor = roma.special_procrustes(known[:, :3, :3])  # type: ignore[assignment]
-    known = torch.cat([torch.cat([rotation, known[:, :3, 3:]], dim=2), known[:, 3:]], dim=1)
-    return KnownCameras(torch.tensor(numbers, device=device), known)
+    for frame, camera in cameras.items():
+        name = f"cameras[{frame}]"
+        check_tensor(name, camera, ())
+        _check_no_grad(name, camera)
+        if tuple(camera.shape) != (4, 4):
+            raise InputError(f"{name}: expected (4, 4), got {tuple(camera.shape)}; give one camera")
+        check_transforms(camera, name=name)
+    return {int(frame): cameras[frame] for frame in sorted(cameras)}
+
+
+def _is_frame(number: object, frames: int) -> bool:
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    return whole and 0 <= int(number) < frames  # type: ignore[arg-type]
+
+
+def _check_no_grad(name: str, value: Tensor) -> None:
+    if value.requires_grad:
+        raise InputError(f"{name}: expected a plain tensor, got one with grad; use .detach()")
 
 
 def check_masks(masks: Tensor, frames: int, size: tuple[int, int]) -> None:
@@ -112,6 +142,9 @@ def check_masks(masks: Tensor, frames: int, size: tuple[int, int]) -> None:
         InputError: not booleans of the pointmaps' size.
     """
     expected = (frames, *size)
+    if not isinstance(masks, Tensor):
+        got = type(masks).__name__
+        raise InputError(f"masks: expected a tensor {expected}, got {got}; use torch.as_tensor()")
     if tuple(masks.shape) != expected or masks.dtype != torch.bool:
         got = f"{tuple(masks.shape)} {masks.dtype}"
         raise InputError(f"masks: expected {expected} of booleans, True = use, got {got}")

@@ -148,9 +148,14 @@ class WindowSolver:
         """Return the pointmaps of pairs that count within some frames.
 
         Raises:
-            InputError: those of other pairs came back.
+            InputError: those of other pairs came back, or none.
         """
         found = self.pointmaps(list(frames), pairs)
+        if not isinstance(found, PairPointmaps):
+            raise InputError(
+                f"pointmaps: expected PairPointmaps to come back, got {type(found).__name__};"
+                " return those of the pairs asked for"
+            )
         if not torch.equal(found.pairs.cpu(), pairs):
             raise InputError(
                 f"pointmaps: expected the pairs asked for, {pairs.tolist()}, got"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from jog3r.alignment.chain import Chain
 from jog3r.alignment.loop_closing import found_loops, loop_flags
 from jog3r.alignment.off_load import frame_store, new_folder
 from jog3r.alignment.pose_graph import Edge, average
+from jog3r.alignment.priors import by_frame
 from jog3r.alignment.regularisers import Regularisers
 from jog3r.alignment.similarities import identity, stacked
 from jog3r.alignment.solver import GREY, GREY_FPS
@@ -25,7 +27,7 @@ from jog3r.alignment.window_solver import (
     WindowSolver,
 )
 from jog3r.errors import InputError
-from jog3r.geometry import Similarity, check_transforms
+from jog3r.geometry import Similarity
 from jog3r.results import Cameras, Reconstruction, Video
 
 METRIC_WEIGHTS = torch.tensor([0.0] * 6 + [20.0], dtype=torch.float64)
@@ -90,7 +92,7 @@ def align_windows(
         SaveError: the folder cannot be written.
     """
     spans = cut(frames, window, overlap)
-    given = _by_frame(cameras, frames)
+    given = {} if cameras is None else by_frame(cameras, frames)
     _check_lengths(frames, video=video, intrinsics=intrinsics, masks=masks)
     known = Known(intrinsics, given, masks, regularisers, shared_focal, refine, refine_window)
     with new_folder(folder) as place:
@@ -186,28 +188,6 @@ def _grey(frames: int, size: tuple[int, int]) -> Video:
     return Video(torch.tensor(GREY, dtype=torch.uint8).expand(frames, *size, 3), fps=GREY_FPS)
 
 
-def _by_frame(cameras: Tensor | Mapping[int, Tensor] | None, frames: int) -> dict[int, Tensor]:
-    """Return the known cameras by their frame's number, in order.
-
-    Raises:
-        InputError: another number of cameras than of frames, a frame that does not exist, or a
-            matrix that is no rigid transform.
-    """
-    if cameras is None:
-        return {}
-    if isinstance(cameras, Tensor):
-        if cameras.shape != (frames, 4, 4):
-            raise InputError(f"cameras: expected ({frames}, 4, 4), got {tuple(cameras.shape)}")
-        cameras = dict(enumerate(cameras))
-    for frame, camera in cameras.items():
-        if not 0 <= frame < frames:
-            raise InputError(f"cameras: expected frames 0 to {frames - 1}, got {frame}")
-        if camera.shape != (4, 4):
-            raise InputError(f"cameras[{frame}]: expected (4, 4), got {tuple(camera.shape)}")
-        check_transforms(camera, name=f"cameras[{frame}]")
-    return dict(sorted(cameras.items()))
-
-
 def _check_lengths(
     frames: int, *, video: Video | None, intrinsics: Tensor | None, masks: Tensor | None
 ) -> None:
@@ -237,13 +217,13 @@ def cut(frames: int, window: int, overlap: int) -> list[Window]:
         >>> [str(each) for each in cut(20, window=9, overlap=3)]
         ['window 0 (frames 0-8)', 'window 1 (frames 6-14)', 'window 2 (frames 12-19)']
     """
-    if frames < 2:
-        raise InputError(f"frames: expected at least 2, got {frames}")
-    if window < 2:
-        raise InputError(f"window: expected at least 2 frames, got {window}")
-    if not 1 <= overlap < window:
+    if not isinstance(frames, Integral) or frames < 2:
+        raise InputError(f"frames: expected at least 2, got {frames!r}; pass their number")
+    if not isinstance(window, Integral) or window < 2:
+        raise InputError(f"window: expected at least 2 frames, got {window!r}; choose more")
+    if not isinstance(overlap, Integral) or not 1 <= overlap < window:
         raise InputError(
-            f"overlap: expected from 1 to {window - 1} frames, less than a window, got {overlap}"
+            f"overlap: expected from 1 to {window - 1} frames, less than a window, got {overlap!r}"
         )
     count = max(1, ceil((frames - overlap) / (window - overlap)))
     ends = [overlap - (-(frames - overlap) * k // count) for k in range(count + 1)]

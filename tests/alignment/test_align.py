@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -276,16 +277,25 @@ def test_pairs_that_fall_apart_without_their_blind_ones_are_named() -> None:
         solve(replace(pairs, confidence_j=confidence))
 
 
+K_WITH_GRAD = torch.tensor([[30.0, 0, 16], [0, 30, 12], [0, 0, 1]], requires_grad=True)
+
+
 @pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"cameras": {}}, "cameras: expected some of the frames"),
         ({"cameras": {7: torch.eye(4)}}, r"expected some of the frames 0 to 4, got \[7\]"),
-        ({"cameras": {1: torch.eye(3)}}, r"cameras: expected \(4, 4\) for frame 1"),
+        ({"cameras": {1: torch.eye(3)}}, r"cameras\[1\]: expected \(4, 4\), got \(3, 3\)"),
         ({"cameras": torch.eye(4)}, r"cameras: expected \(5, 4, 4\)"),
         ({"cameras": {1: torch.diag(torch.tensor([1.0, 1, -1, 1]))}}, "mirrored"),
-        ({"cameras": {1: 2 * torch.eye(4)}}, "cameras: expected the last row"),
+        ({"cameras": {1: 2 * torch.eye(4)}}, r"cameras\[1\]: expected the last row"),
+        ({"cameras": {True: torch.eye(4)}}, r"expected some of the frames 0 to 4, got \[True\]"),
+        ({"cameras": {1: np.eye(4)}}, r"cameras\[1\]: expected a tensor .* got ndarray"),
+        ({"cameras": np.eye(4)}, "cameras: expected a tensor .* got ndarray"),
+        ({"cameras": {1: torch.eye(4, requires_grad=True)}}, r"cameras\[1\]: .* got one with grad"),
+        ({"intrinsics": K_WITH_GRAD}, "intrinsics: expected a plain tensor, got one with grad"),
+        ({"masks": np.ones((5, 24, 32), bool)}, "masks: expected a tensor .* got ndarray"),
         ({"masks": torch.ones(5, 24, 32)}, "masks: expected .* of booleans"),
         ({"masks": torch.ones(4, 24, 32, dtype=torch.bool)}, r"masks: expected \(5, 24, 32\)"),
         ({"graph": "ring"}, "graph: expected star"),

@@ -54,3 +54,22 @@ def test_sizes_that_give_no_pairs_are_refused() -> None:
         window(4, 0)
     with pytest.raises(InputError, match="size: expected at least 1"):
         log_window(4, 0)
+
+
+def test_sizes_beyond_the_video_cost_nothing() -> None:
+    assert torch.equal(pair_graph(f"window-{10**18}", 5), complete(5))
+    assert torch.equal(log_window(5, 10**18), log_window(5, 3))
+    assert torch.equal(log_window(4, 10**18), log_window(4, 2))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("number", [2.0, "3", None])
+def test_what_is_no_whole_number_is_refused(number) -> None:
+    for build in (star, complete):
+        with pytest.raises(InputError, match="frames: expected at least 2 to pair, got"):
+            build(number)
+    for build in (window, log_window):
+        with pytest.raises(InputError, match="size: expected at least 1, got"):
+            build(4, number)
+    with pytest.raises(InputError, match="graph: expected star"):
+        pair_graph(number, 4)

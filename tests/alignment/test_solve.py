@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from jog3r.alignment import Alignment, PairPointmaps, Regularisers, solve
+from jog3r.alignment.pairs import check_pairs
 from jog3r.errors import InputError
 from jog3r.geometry import check_transforms, intrinsics_from_fov, pixel_centres
 from tests.scenes import Path, Scene, noisy_pairs, pairs, scene
@@ -327,6 +328,11 @@ ONES = torch.ones(2, 24, 32)
         ({"pairs": torch.tensor([[0, 1], [1, 1]])}, {}, "expected different frames"),
         ({"pairs": torch.tensor([[0, 1], [0, -1]])}, {}, "frame numbers from 0"),
         ({"pairs": torch.tensor([[0.0, 1.0], [0.0, 2.0]])}, {}, "pairs: expected whole numbers"),
+        ({"pairs": torch.tensor([[0, 1], [0, 2]]).int()}, {}, r"torch.int32; use \.long\(\)"),
+        ({"pairs": [[0, 1], [0, 2]]}, {}, "pairs: expected a tensor .* got list"),
+        ({"pairs": torch.tensor([[0, 1], [0, 10**12]])}, {}, "every frame in a pair, got frame 10"),
+        ({"confidence_i": ONES.numpy()}, {}, "confidence_i: expected a tensor .* got ndarray"),
+        ({"confidence_i": (2 * ONES).requires_grad_()}, {}, "confidence_i: .* got one with grad"),
         ({}, {"intrinsics": intrinsics_from_fov(50.0, (240, 320))}, "use resize_intrinsics"),
         (
             {},
@@ -343,6 +349,14 @@ ONES = torch.ones(2, 24, 32)
 def test_what_cannot_be_aligned_is_refused(values, options, message: str) -> None:
     with pytest.raises(InputError, match=message):
         solve(changed(**values), **options)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_no_pairs_and_no_pointmaps_are_refused() -> None:
+    with pytest.raises(InputError, match="pairs: expected at least one, got none"):
+        solve(pairs(scene(frames=3)).chosen(torch.tensor([], dtype=torch.int64)))
+    with pytest.raises(InputError, match="pairs: expected PairPointmaps, got NoneType"):
+        check_pairs(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])

@@ -1,7 +1,7 @@
 """No gradients where none are wanted: tensors without their bookkeeping are a fifth faster."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -20,9 +20,8 @@ def without_gradients(function: Callable[P, Alignment]) -> Callable[P, Alignment
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Alignment:
         with torch.inference_mode():
             found = function(*args, **kwargs)
-        values: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found)}
-        return Alignment(
-            **{k: v.clone() if isinstance(v, Tensor) else v for k, v in values.items()}
-        )
+        tensors = {f.name: getattr(found, f.name) for f in fields(found)}
+        made: dict[str, Any] = {k: v.clone() for k, v in tensors.items() if isinstance(v, Tensor)}
+        return replace(found, **made)
 
     return wrapper

@@ -1,9 +1,11 @@
 """How far the result can be trusted: uncertainty of the positions, and what is flagged."""
 
+import roma
 import torch
 from torch import Tensor
 
 from jog3r.alignment.observations import Observations
+from jog3r.alignment.priors import KnownCameras
 from jog3r.alignment.start import focals
 from jog3r.alignment.unknowns import Cameras, Layout
 
@@ -13,6 +15,9 @@ LEAST_BASELINE = 1e-3
 """Cameras closer than this many median depths have not moved, whatever the noise."""
 SURE = 3.0
 """A movement counts if it is this many standard deviations long."""
+TURNED_DEG, TURNED_SHARE, ASTRAY_DEG = 15.0, 1.2, 45.0
+"""Known cameras may differ from those of the pointmaps by so much, in the median over pairs: in
+their rotation, that or that share of it, and in the direction of their way."""
 FOCAL_RATIO = 1.5
 """Known focal lengths may differ from those of the pointmaps by this factor."""
 
@@ -70,4 +75,40 @@ def intrinsics_flag(observed: Observations) -> list[str]:
     return [
         "intrinsics-mismatch: the pointmaps call for a focal length that differs from the known one"
         f" by a factor of {worst:.2f}; is K in the pixels of these images?"
+    ]
+
+
+def cameras_flag(cameras: Cameras, known: KnownCameras, depth: float) -> list[str]:
+    """Say so if known cameras move in quite another way than the pointmaps do.
+
+    Args:
+        cameras: found without knowing any.
+        known: some of them.
+        depth: the median one, of the cameras that were found.
+    """
+    count = len(known.frames)
+    i, j = torch.triu_indices(count, count, offset=1, device=known.frames.device)
+    if not len(i):
+        return []
+    ways, turns = [], []
+    for rotation, position in (
+        (cameras.rotation[known.frames], cameras.position[known.frames]),
+        (known.world_from_camera[:, :3, :3], known.world_from_camera[:, :3, 3]),
+    ):
+        turns.append(rotation[i].mT @ rotation[j])
+        ways.append((rotation[i].mT @ (position[j] - position[i])[..., None])[..., 0])
+    turned = roma.rotmat_geodesic_distance(*turns).rad2deg()
+    moved = ways[0].norm(dim=1) > LEAST_BASELINE * depth
+    moved &= ways[1].norm(dim=1) > LEAST_BASELINE * ways[1].norm(dim=1).max()
+    astray = torch.nn.functional.cosine_similarity(*ways, dim=1).clamp(-1, 1).acos().rad2deg()
+    worst_turn = float(turned.median())
+    worst_way = float(astray[moved].median()) if bool(moved.any()) else 0.0
+    usual_turn = float(roma.rotmat_to_rotvec(turns[1]).norm(dim=1).rad2deg().median())
+    may_turn = max(TURNED_DEG, TURNED_SHARE * usual_turn)
+    if worst_turn < may_turn and worst_way < ASTRAY_DEG:
+        return []
+    return [
+        "cameras-mismatch: the known cameras turn and move in another way than the pointmaps say"
+        f" (by {worst_turn:.0f} and {worst_way:.0f} degrees, medians over pairs); are they"
+        " world_from_camera with OpenCV axes, in the order of the frames?"
     ]

@@ -13,7 +13,7 @@ from jog3r.alignment.objective import objective
 from jog3r.alignment.observations import Observations, observe
 from jog3r.alignment.pairs import Alignment, PairPointmaps, check_pairs
 from jog3r.alignment.priors import KnownCameras, check_masks, known_cameras, known_intrinsics
-from jog3r.alignment.quality import intrinsics_flag, parallax_flag, position_std
+from jog3r.alignment.quality import cameras_flag, intrinsics_flag, parallax_flag, position_std
 from jog3r.alignment.refinement import refine as refine_cameras
 from jog3r.alignment.regularisers import Regularisers, Temporal
 from jog3r.alignment.start import closed_form
@@ -102,7 +102,9 @@ def solve(
     observed = observe(pairs, frames, K, masks)
     focal: FocalMode = "known" if K is not None else "shared" if shared_focal else "each"
     found = closed_form(observed, focal)
+    contradicted = []
     if known is not None:
+        contradicted = cameras_flag(found, known, _median_depth(observed, found))
         found = known.world_of(found)
     at = _layout(known, focal, observed)
     temporal = _temporal(_chosen(regularisers, observed), found, observed)
@@ -124,7 +126,7 @@ def solve(
         depth=depth,
         confidence=confidence,
         scale=_scale(pairs, known),
-        flags=_flags(observed, found, std, known, focal),
+        flags=(*_flags(observed, found, std, known, focal), *contradicted),
         position_std=None if std is None else std.float(),
     )
 
@@ -199,9 +201,9 @@ def _temporal(
 ) -> Temporal | None:
     if observed.frames < 2 or regularisers == Regularisers.off():
         return None
-    depth = cameras.log_scale.exp()[:, None] * observed.points_own[:, 2]
-    steps = cameras.position.diff(dim=0).norm(dim=1).mean()
-    return Temporal(regularisers, max(float(steps), SMALLEST_STEP * float(depth.median())))
+    steps = float(cameras.position.diff(dim=0).norm(dim=1).mean())
+    least = SMALLEST_STEP * _median_depth(observed, cameras)
+    return Temporal(regularisers, max(steps, least))
 
 
 def _layout(known: KnownCameras | None, focal: FocalMode, observed: Observations) -> Layout:
@@ -226,6 +228,12 @@ def _flags(
 ) -> tuple[str, ...]:
     flags = intrinsics_flag(observed) if focal == "known" else []
     if observed.frames > 1 and (known is None or not known.fix_scale):
-        depth = cameras.log_scale.exp()[:, None] * observed.points_own[:, 2]
-        flags += parallax_flag(cameras, std, float(depth.median()))
+        flags += parallax_flag(cameras, std, _median_depth(observed, cameras))
     return tuple(flags)
+
+
+def _median_depth(observed: Observations, cameras: Cameras) -> float:
+    """Return the median depth of what lies in front of its camera."""
+    depth = cameras.log_scale.exp()[:, None] * observed.points_own[:, 2]
+    ahead = depth[depth > 0]
+    return float(ahead.median()) if len(ahead) else float(depth.abs().median())

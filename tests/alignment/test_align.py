@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jog3r.alignment import PairPointmaps, Regularisers, align, complete, pair_graph, solve
 from jog3r.errors import AlignmentError, InputError
-from jog3r.geometry import fit_similarity, intrinsics_from_focal, rigid
+from jog3r.geometry import fit_similarity, intrinsics_from_focal, invert, rigid
 from jog3r.results import Video
 from tests.scenes import Path, Scene, exact_pairs, graph_pairs, scene
 
@@ -187,6 +187,23 @@ def test_intrinsics_that_contradict_the_pointmaps_are_flagged() -> None:
         "intrinsics-mismatch"
     ]
     assert solve(pairs, intrinsics=truth.K).flags == ()
+
+
+@pytest.mark.parametrize("path", ["arc", "forward", "handheld"])
+@pytest.mark.parametrize("graph", ["star", "complete"])
+def test_cameras_that_contradict_the_pointmaps_are_flagged(path: Path, graph: str) -> None:
+    truth = scene(path, frames=5)
+    pairs = graph_pairs(truth, pair_graph(graph, 5), torch.Generator().manual_seed(0))
+    right = truth.world_from_camera.float()
+    axes = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+    wrong = {"inverted": invert(right), "in the other order": right.flip(0)}
+    if path != "arc":  # to the side and hardly turning: other axes cannot be seen
+        wrong["with OpenGL axes"] = right @ axes
+    for cameras in (right, {1: right[1], 4: right[4]}, {2: right[2]}):
+        assert solve(pairs, cameras=cameras).flags == ()
+    for name, cameras in wrong.items():
+        codes = [flag.split(":")[0] for flag in solve(pairs, cameras=cameras).flags]
+        assert codes == ["cameras-mismatch"], name
 
 
 @pytest.mark.parametrize("path", ["pan", "static"])

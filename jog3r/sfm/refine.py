@@ -18,6 +18,9 @@ from jog3r.sfm.sparse import SparseModel
 
 logger = logging.getLogger(__name__)
 
+OF_CAMERAS = {"no-parallax", "weak-stitch", "loop-drift", "loop-closed", "poor-fit"}
+"""What was said of cameras that are no longer there once others have been found."""
+
 
 def refine_bundle(
     scene: Reconstruction, *, K_known: bool = False, seed: int = 0, threads: int = 2
@@ -63,9 +66,17 @@ def refine_bundle(
         flags.insert(0, "mapped: the cameras were too far off to refine; mapped from scratch")
     for flag in flags:
         logger.warning("refine_bundle: %s", flag)
+    before = list(scene.flags)
     if found.model is not None:
         scene = _placed(scene, found.model, mapped=found.mapped)
-    return replace(scene, flags=tuple(dict.fromkeys((*scene.flags, *flags))))
+        before = [flag for flag in before if _code(flag) not in OF_CAMERAS]
+    said = {_code(flag) for flag in before}
+    new = [flag for flag in flags if _code(flag) not in said]
+    return replace(scene, flags=(*before, *new))
+
+
+def _code(flag: str) -> str:
+    return flag.partition(":")[0]
 
 
 def _placed(scene: Reconstruction, model: SparseModel, *, mapped: bool) -> Reconstruction:

@@ -1,6 +1,7 @@
 """`jog3r evaluate-cameras`: estimated cameras against true ones, beside trivial baselines."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,13 @@ straight ahead would get. ESTIMATE and TRUTH are camera files of any format, or 
 `jog3r reconstruct` has saved.
 
 Frames are paired by the names of their images where both have them, else by time stamps (TUM, at
-most 0.01 s apart), else one by one.
+most 0.01 s apart), else one by one; --truth-frames says of which true frames the estimate is.
 """
 EPILOG = """\
 examples:
   jog3r evaluate-cameras outputs/clip/cameras.json truth.json
   jog3r evaluate-cameras slam.txt groundtruth.txt --from tum --delta-frames 10
+  jog3r evaluate-cameras outputs/photos truth.json --truth-frames 0:12
 
 docs/metrics.md says what every number means. Printed with a dash: not defined for this clip.
 """
@@ -61,6 +63,13 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="distance of the frames that RPE compares (default: 1)",
     )
+    parser.add_argument(
+        "--truth-frames",
+        type=some_frames,
+        metavar="FROM:TO:STEP",
+        help="compare with these frames of TRUTH, one by one, counted from 0 as Python does: what"
+        " `jog3r reconstruct` kept with --max-frames or --stride (0:12, ::3; default: all)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -69,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     from jog3r.metrics import no_motion, straight_forward
 
     read = [_read(path, args.source_format) for path in (args.estimate, args.truth)]
-    estimate, truth, told = pair_frames(*read)
+    estimate, truth, told = pair_frames(*read, frames=args.truth_frames)
     tried = {
         "estimate": estimate,
         "no motion": no_motion(len(truth)),
@@ -95,8 +104,32 @@ def _read(path: Path, format: Any) -> "Trajectory":
     return read_trajectory(path, format)
 
 
-def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", "Tensor", str]:
+def some_frames(word: str) -> slice:
+    """Read FROM:TO or FROM:TO:STEP, each may be empty.
+
+    Raises:
+        ArgumentTypeError: anything else.
+
+    Example:
+        >>> some_frames("0:12"), some_frames("::3")
+        (slice(0, 12, None), slice(None, None, 3))
+    """
+    match = re.fullmatch(r"(\d{0,9}):(\d{0,9})(?::([1-9]\d{0,8})?)?", word)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected FROM:TO:STEP as in 0:12 or ::3, got {word!r}")
+    start, stop, step = (int(number) if number else None for number in match.groups())
+    return slice(start, stop, step)
+
+
+def pair_frames(
+    estimate: "Trajectory", truth: "Trajectory", frames: slice | None = None
+) -> tuple["Tensor", "Tensor", str]:
     """Return estimated and true cameras of the same frames, NaN where an estimate is missing.
+
+    Args:
+        estimate: what was found.
+        truth: what it should be.
+        frames: of the truth, which the estimate has one by one; None to find out.
 
     Returns:
         Both as (t, 4, 4), and a sentence that says how frames were paired.
@@ -109,7 +142,15 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
     from jog3r.metrics import associate
 
     found, true = estimate.world_from_camera, truth.world_from_camera
+    true = true if frames is None else true[frames]
     counts = f"{len(found)} estimated and {len(true)} true frames"
+    if frames is not None and len(found) != len(true):
+        raise InputError(
+            "--truth-frames: expected as many frames of TRUTH as ESTIMATE has, got"
+            f" {counts}; choose others"
+        )
+    if frames is not None:
+        return found, true, f"{counts}; paired one by one"
     if estimate.files is not None and truth.files is not None:
         indices = by_name(estimate.files, truth.files)
         cameras = torch.cat([found, torch.full((1, 4, 4), torch.nan)])[indices]
@@ -117,7 +158,8 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
         if not paired:
             raise InputError(
                 "ESTIMATE: expected images that TRUTH has too, got none of the same name, such as"
-                f" {estimate.files[0]!r} and {truth.files[0]!r}"
+                f" {estimate.files[0]!r} and {truth.files[0]!r}; --truth-frames FROM:TO:STEP says"
+                " which true frames they are"
             )
         return cameras, true, f"{counts}; {paired} paired by the names of their images"
     if estimate.times_s is not None and truth.times_s is not None:
@@ -125,8 +167,8 @@ def pair_frames(estimate: "Trajectory", truth: "Trajectory") -> tuple["Tensor", 
         return found[i], true[j], f"{counts}; {len(i)} paired by time stamps"
     if len(found) != len(true):
         raise InputError(
-            f"ESTIMATE: expected as many frames as TRUTH, got {counts}; use formats that hold image"
-            " names or time stamps"
+            f"ESTIMATE: expected as many frames as TRUTH, got {counts}; say which true frames they"
+            " are by --truth-frames FROM:TO:STEP, or use formats with image names or time stamps"
         )
     return found, true, f"{counts}; paired one by one"
 

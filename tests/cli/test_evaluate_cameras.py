@@ -10,6 +10,7 @@ from jog3r.cli.evaluate_cameras import pair_frames
 from jog3r.errors import InputError
 from jog3r.export.cameras import write_cameras
 from jog3r.paths import Orbit, Trajectory, cameras_along
+from jog3r.results import Cameras
 from tests.paths.test_sampling import scene
 
 DATA = Path(__file__).parents[1] / "metrics" / "data"
@@ -101,5 +102,28 @@ def test_names_are_compared_without_folders_where_they_can_be() -> None:
 
 def test_frames_that_nothing_pairs_are_refused() -> None:
     one, two = (Trajectory(torch.eye(4).repeat(count, 1, 1)) for count in (3, 4))
-    with pytest.raises(InputError, match="3 estimated and 4 true frames; use formats"):
+    with pytest.raises(
+        InputError, match=r"3 estimated and 4 true frames; say which .* --truth-frames"
+    ):
         pair_frames(one, two)
+
+
+def test_the_frames_of_the_truth_can_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"photo{index}.png" for index in range(6)]
+    write_cameras(tmp_path / "truth.json", CAMERAS, "json", files=names)
+    part = Cameras(CAMERAS.world_from_camera[1::2], CAMERAS.K[1::2], CAMERAS.image_size)
+    write_cameras(tmp_path / "o.json", part, "json", files=[f"frames/{i}.png" for i in range(3)])
+    line = ["evaluate-cameras", str(tmp_path / "o.json"), str(tmp_path / "truth.json")]
+    assert main(line) == 2
+    assert "--truth-frames FROM:TO:STEP says which" in capsys.readouterr().err
+    assert main([*line, "--truth-frames", "1::2"]) == 0
+    text = capsys.readouterr().out
+    assert "3 estimated and 3 true frames; paired one by one" in text
+    assert float(rows(text)["ATE, none, rmse"][0]) == pytest.approx(0, abs=1e-6)
+    assert main([*line, "--truth-frames", "0:4"]) == 2
+    assert "as many frames of TRUTH as ESTIMATE has, got 3 est" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*line, "--truth-frames", "4"])
+    assert "expected FROM:TO:STEP as in 0:12 or ::3, got '4'" in capsys.readouterr().err

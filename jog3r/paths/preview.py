@@ -30,6 +30,8 @@ except ImportError as error:  # pragma: no cover
 WIDTH, HEIGHT = 13.0, 5.4  # inches
 MARGIN, TITLE, VIEW, BETWEEN, LABELS = 0.75, 0.75, 3.75, 0.8, 0.5
 MAX_POINTS, MAX_FRUSTA = 40_000, 16
+NOTHING = 1e-6
+"""A curve that stays below is one of zeros."""
 FRUSTUM_SHARE = 0.06
 """Depth of a drawn frustum, as a share of the extent of what is drawn."""
 # title, which coordinates run to the right and up, their signs, their names
@@ -154,7 +156,9 @@ def _draw_changes(page: Page, cameras: Cameras) -> None:
         frames = np.arange(len(cameras) - len(values), len(cameras))
         axes.scatter(frames, values.numpy(), c=frames, cmap=TIME, s=9, zorder=3)
         axes.plot(frames, values.numpy(), color=QUIET, linewidth=0.8)
-        top = max(float(values.max()) if len(values) else 0.0, 1e-6)
+        highest = float(values.max()) if len(values) else 0.0
+        # Nothing but rounding: the scale of noise would say nothing, and its offset hide the title.
+        top = highest if highest > NOTHING else 1.0
         axes.set_ylim(-0.05 * top, 1.15 * top)
         axes.set_xlim(-0.5, len(cameras) - 0.5)
         _ticks(axes)

@@ -12,6 +12,9 @@ from jog3r.paths.recorded import recorded
 from jog3r.result_checks import image_size_of, whole_number
 from jog3r.results import Cameras, Reconstruction
 
+MOST_FRAMES = 100_000
+"""More cameras than this are a slip of the keyboard: they would take gigabytes."""
+
 
 def cameras_along(
     move: Move,
@@ -33,8 +36,8 @@ def cameras_along(
         world_from_start: the first camera; None for the identity.
 
     Raises:
-        InputError: no frame, both or neither of K and fov_y_deg, or one of another kind; a zoom
-            beyond what a K can be.
+        InputError: no frame or more than 100 000, both or neither of K and fov_y_deg, or one of
+            another kind; a zoom beyond what a K can be.
 
     Example:
         >>> from jog3r.geometry.camera_moves import Dolly
@@ -44,8 +47,8 @@ def cameras_along(
         >>> cameras, cameras.world_from_camera[-1, 2, 3]
         (Cameras(16 frames, 64x48 px), tensor(1.5000))
     """
-    if whole_number("frames", frames) < 1:
-        raise InputError(f"frames: expected at least 1, got {frames}")
+    if not 1 <= whole_number("frames", frames) <= MOST_FRAMES:
+        raise InputError(f"frames: expected 1 to {MOST_FRAMES}, got {frames}; 16 is usual")
     size = image_size_of(image_size)
     if K is None and fov_y_deg is not None:
         first = intrinsics_from_fov(fov_y_deg, size)
@@ -59,9 +62,7 @@ def cameras_along(
     if world_from_start is not None:
         check_transforms(world_from_start, name="world_from_start")
         cameras = world_from_start.double() @ cameras
-    zoomed = first.double().repeat(frames, 1, 1)
-    zoomed[:, :2, :2] *= motion.zoom[:, None, None]
-    return Cameras(cameras.float(), zoomed.float(), size)
+    return Cameras(cameras.float(), _zoomed(first, motion.zoom, size), size)
 
 
 def cameras_in_scene(
@@ -112,3 +113,17 @@ def resampled(cameras: Cameras, frames: int) -> Cameras:
         K=cameras.K[0],
         world_from_start=cameras.world_from_camera[0],
     )
+
+
+def _zoomed(K: Tensor, zoom: Tensor, size: tuple[int, int]) -> Tensor:
+    zoomed = K.double().repeat(len(zoom), 1, 1)
+    zoomed[:, :2, :2] *= zoom[:, None, None]
+    try:
+        check_intrinsics(zoomed.float(), size)
+    except InputError as error:
+        low, high = zoomed[:, 0, 0].aminmax()
+        raise InputError(
+            "move: expected a zoom to focal lengths that a lens can have, got"
+            f" {float(low):.3g} to {float(high):.3g} px; zoom less"
+        ) from error
+    return zoomed.float()

@@ -1,10 +1,12 @@
 """The picture of a path shows its cameras, from the side that its title says."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from PIL import Image
 
 from jog3r.errors import SaveError
@@ -64,3 +66,19 @@ def test_a_camera_that_stands_still_can_be_drawn(tmp_path: Path) -> None:
     with pytest.raises(SaveError):
         write_preview(tmp_path / "file" / "a.png", cameras)
     assert torch.equal(cameras.world_from_camera[0], torch.eye(4))
+
+
+def test_a_curve_of_zeros_has_an_ordinary_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tops: list[float] = []
+    keep = Axes.set_ylim
+
+    def noted(axes: Axes, *limits: Any, **options: Any) -> tuple[float, float]:
+        tops.append(limits[-1])
+        return keep(axes, *limits, **options)
+
+    monkeypatch.setattr(Axes, "set_ylim", noted)
+    cameras = cameras_along(Pan(angle_deg=9.0), 4, image_size=(48, 64), fov_y_deg=40.0)
+    write_preview(tmp_path / "a.png", cameras)
+    assert 1.15 in tops  # of the steps, none of which goes anywhere

@@ -146,7 +146,7 @@ def test_a_camera_file_from_elsewhere_needs_no_image_size(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frames": 0}, "frames: expected at least 1"),
+        ({"frames": 0}, "frames: expected 1 to 100000, got 0"),
         ({"frames": 2.5}, "frames: expected a whole number"),
         ({"fov_y_deg": None}, "K, fov_y_deg: expected one"),
         ({"K": torch.eye(3)}, "K, fov_y_deg: expected one"),
@@ -175,3 +175,16 @@ def test_what_a_scene_does_not_have_is_refused() -> None:
         recorded(here.cameras, scale=0.0)
     with pytest.raises(InputError, match="format: expected one of"):
         read_trajectory("x", "obj")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("frames", "move", "says"),
+    [
+        (10**9, Pan(angle_deg=9.0), "frames: expected 1 to 100000, got 1000000000"),
+        (3, Zoom(factor=1e-30), "move: expected a zoom to focal lengths that a lens can have"),
+        (3, Zoom(factor=1e38), "move: expected a zoom to focal lengths that a lens can have"),
+    ],
+)
+def test_no_more_than_a_lens_and_a_memory_hold(frames: int, move: Pan | Zoom, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        cameras_along(move, frames, image_size=SIZE, fov_y_deg=60.0)

@@ -62,6 +62,12 @@ def usable_pairs(pairs: PairPointmaps, frames: int, masks: Tensor | None) -> Pai
         0, pairs.pairs.flatten(), torch.ones_like(pairs.pairs.flatten())
     )
     blind = torch.nonzero((best < MIN_PIXELS) & (seen > 0)).flatten()
+    if blind.numel() and masks is not None:
+        raise AlignmentError(
+            f"masks: expected at least {MIN_PIXELS} pixels that count (True, white) of confidence"
+            f" above 1 in every frame, got {int(best[blind[0]])} in frame {int(blind[0])}; mask"
+            " less, invert the masks if they are the wrong way round, or leave that frame out"
+        )
     if blind.numel():
         raise AlignmentError(
             f"confidence: expected at least {MIN_PIXELS} usable pixels above 1 in every frame, got"

@@ -95,17 +95,31 @@ def run(args: argparse.Namespace) -> None:
     from jog3r.export.guess import guess_camera_format
 
     source_format = args.source_format or guess_camera_format(args.source)
+    without = ABILITIES[source_format].read is None
+    if without and (args.K is None or args.image_size is None):
+        raise InputError(
+            "--K, --image-size: expected both, FX FY CX CY and WxH in pixels, as"
+            f" {source_format} files hold neither lens nor image size, got one or none; add them"
+        )
     K = None
     if args.K is not None:
         fx, fy, cx, cy = args.K
         K = torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-    read = read_named_cameras(
-        args.source,
-        source_format,
-        image_size=args.image_size,
-        K=K,
-        quaternion=args.quaternion,
-    )
+    try:
+        read = read_named_cameras(
+            args.source,
+            source_format,
+            image_size=args.image_size,
+            K=K,
+            quaternion=args.quaternion,
+        )
+    except InputError as error:
+        if args.image_size is None and str(error).startswith("image_size: "):
+            raise InputError(
+                f"--image-size: expected WxH in pixels, as {args.source} does not say it, got none;"
+                " add it"
+            ) from error
+        raise
     able = ABILITIES[args.to]
     fps = read.fps if args.fps is None and able.has_time else args.fps
     files = read.files if able.has_files else None

@@ -50,6 +50,11 @@ def positive_int(word: str) -> int:
     return _integer(word, least=1)
 
 
+def two_or_more(word: str) -> int:
+    """Read an integer of at least 2."""
+    return _integer(word, least=2)
+
+
 def whole_number(word: str) -> int:
     """Read an integer of at least 0."""
     return _integer(word, least=0)

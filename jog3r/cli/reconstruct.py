@@ -15,6 +15,7 @@ from jog3r.cli.parser import (
     positive,
     positive_int,
     refinement,
+    two_or_more,
     weight,
     whole_number,
 )
@@ -110,7 +111,7 @@ def _add_frame_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--window",
-        type=positive_int,
+        type=two_or_more,
         metavar="N",
         help="frames that the model sees at once (default: all of up to 64, else 32)",
     )
@@ -216,10 +217,15 @@ def known_cameras(args: argparse.Namespace, video: "Video") -> "Cameras | None":
     if args.cameras is None:
         return None
     from jog3r.data.media import image_names
-    from jog3r.export.cameras import read_named_cameras
+    from jog3r.export.cameras import format_named, read_named_cameras
     from jog3r.export.guess import guess_camera_format
 
     format = guess_camera_format(args.cameras)
+    if format_named(format).read is None:
+        raise InputError(
+            f"--cameras: expected cameras with their lens, got {format}, which has none; add it"
+            " by `jog3r convert-cameras --to json --K FX FY CX CY --image-size WxH`"
+        )
     # Its K is in shares of the image, whose size the files of the data set do not say.
     size = (video.height, video.width) if format == "realestate10k" else None
     read = read_named_cameras(args.cameras, format, image_size=size)

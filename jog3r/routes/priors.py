@@ -147,11 +147,16 @@ def known_masks(masks: Any, shape: tuple[int, int, int]) -> Tensor | None:
     if masks is None:
         return None
     found = torch.as_tensor(masks) if isinstance(masks, np.ndarray | Tensor) else None
-    if found is None or found.dtype != torch.bool or tuple(found.shape) != shape:
+    if found is None or found.dtype != torch.bool:
         got = type(masks).__name__ if found is None else f"{found.dtype} {tuple(found.shape)}"
         raise InputError(
             f"masks: expected an array or tensor of bool {shape}, True where pixels count, got"
             f" {got}; compare yours with a threshold"
+        )
+    if tuple(found.shape) != shape:
+        raise InputError(
+            f"masks: expected {shape}, one for each frame that is kept and of its size (frames,"
+            f" height, width), got {tuple(found.shape)}; thin and resize masks as the frames are"
         )
     return found.cpu()
 

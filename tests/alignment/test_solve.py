@@ -317,6 +317,7 @@ ONES = torch.ones(2, 24, 32)
         ({"points_i": torch.ones(2, 24, 32, 3)}, {}, "points_i: expected a surface, got equal"),
         ({"points_j": torch.arange(2.0 * 24 * 32 * 3).view(2, 24, 32, 3)}, {}, "collinear"),
         ({"confidence_j": ONES}, {}, "at least 6 usable pixels .* got 0 in frame 1"),
+        ({}, {"masks": torch.zeros(3, 24, 32).bool()}, "masks: .* got 0 in frame 0; .* invert"),
         ({"confidence_i": 0.5 * ONES}, {}, "confidence_i: expected values >= 1, got 0.5"),
         ({"confidence_i": ONES[:1]}, {}, "confidence_i: expected"),
         ({"points_j": torch.ones(2, 24, 30, 3)}, {}, "points_j: expected"),

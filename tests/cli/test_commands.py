@@ -208,6 +208,18 @@ def test_reconstruct_pairs_known_cameras_with_the_frames_it_keeps(
     torch.testing.assert_close(found, path[[0, 2]])
 
 
+def test_reconstruct_wants_the_lens_of_known_cameras(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (64, 48)).save(tmp_path / "photos" / "0.png")
+    (tmp_path / "path.txt").write_text("0 0 0 0 0 0 0 1\n1 1 0 0 0 0 0 1\n")
+    line = ["reconstruct", str(tmp_path / "photos"), "--model", model, "--no-progress"]
+    line += ["--cameras", str(tmp_path / "path.txt"), "--out", str(tmp_path / "out")]
+    assert main(line) == 2
+    assert "--cameras: expected cameras with their lens, got tum" in capsys.readouterr().err
+
+
 def test_reconstruct_wants_the_camera_of_every_photo(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

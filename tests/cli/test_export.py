@@ -174,7 +174,7 @@ def test_convert_takes_the_lens_that_a_file_lacks(
     scene.cameras.save(tmp_path / "path.txt", "kitti")
     line = ["convert-cameras", str(tmp_path / "path.txt"), "--to", "json", str(tmp_path / "a")]
     assert main(line) == 2
-    assert "K, image_size: expected both for kitti" in capsys.readouterr().err
+    assert "--K, --image-size: expected both, FX FY CX CY and WxH" in capsys.readouterr().err
     fx, fy, cx, cy = (str(float(scene.cameras.K[0][place])) for place in ENTRIES)
     lens = ["--image-size", "16x12", "--K", fx, fy, cx, cy]
     assert main([*line, *lens, "--from", "kitti"]) == 0
@@ -188,6 +188,18 @@ def test_convert_takes_the_lens_that_a_file_lacks(
 
 
 ENTRIES = ((0, 0), (1, 1), (0, 2), (1, 2))
+
+
+def test_convert_asks_for_the_size_by_its_option(
+    scene: Reconstruction, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.cameras.save(tmp_path / "a.txt", "realestate10k")
+    lines = (tmp_path / "a.txt").read_text().splitlines()
+    (tmp_path / "a.txt").write_text("\n".join(["https://example.org/video", *lines[1:]]))
+    line = ["convert-cameras", str(tmp_path / "a.txt"), "--to", "json", str(tmp_path / "b")]
+    assert main(line) == 2
+    assert "--image-size: expected WxH in pixels" in capsys.readouterr().err
+    assert main([*line, "--image-size", "16x12"]) == 0
 
 
 @pytest.mark.parametrize("word", ["640", "640x", "0x480", "640x480x3", "6.5x7", "wide"])

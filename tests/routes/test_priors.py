@@ -87,10 +87,15 @@ class TestMasks:
             assert torch.equal(known_masks(given, (2, 4, 6)), masks)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
-        "masks", [torch.ones(2, 4, 6), torch.ones(2, 4, 5, dtype=torch.bool), "mask.png"]
+        ("masks", "says"),
+        [
+            (torch.ones(2, 4, 6), "expected an array or tensor of bool .* with a threshold"),
+            ("mask.png", "expected an array or tensor of bool"),
+            (torch.ones(2, 4, 5, dtype=torch.bool), r"\(2, 4, 6\), one .* got \(2, 4, 5\); thin"),
+        ],
     )
-    def test_what_does_not_fit(self, masks: Any) -> None:
-        with pytest.raises(InputError, match=r"masks: expected an array or tensor of bool"):
+    def test_what_does_not_fit(self, masks: Any, says: str) -> None:
+        with pytest.raises(InputError, match=f"masks: .*{says}"):
             known_masks(masks, (2, 4, 6))
 
 

@@ -16,6 +16,8 @@ MIN_SPREAD = 1e-6
 as a surface."""
 MIN_PIXELS = 6
 """Fewest pixels of confidence above 1 that a pointmap needs: a camera has up to seven unknowns."""
+MOST_CONFIDENCE = 1e12
+"""Weights beyond this leave the others nothing of a float's digits, and their squares overflow."""
 SPREAD_PIXELS = 100
 """About this many points of a pointmap show whether it is a surface."""
 
@@ -95,6 +97,8 @@ def check_pairs(pairs: PairPointmaps) -> None:
     if not isinstance(pairs, PairPointmaps):
         kind = type(pairs).__name__
         raise InputError(f"pairs: expected PairPointmaps, got {kind}; make them of your tensors")
+    if not isinstance(pairs.metric, bool):
+        raise InputError(f"metric: expected True or False, got {pairs.metric!r}; choose one")
     check_tensor("points_i", pairs.points_i, ("height", "width", 3))
     if pairs.points_i.ndim != 4:
         got = tuple(pairs.points_i.shape)
@@ -142,6 +146,12 @@ def _check_side(side: str, points: Tensor, confidence: Tensor) -> None:
     lowest = float(confidence.min())
     if lowest < 1:
         raise InputError(f"confidence_{side}: expected values >= 1, got {lowest:g}")
+    highest = float(confidence.max())
+    if highest > MOST_CONFIDENCE:
+        raise InputError(
+            f"confidence_{side}: expected values up to {MOST_CONFIDENCE:g}, got {highest:g}; divide"
+            " what lies above 1"
+        )
     height, width = confidence.shape[1:]
     stride = max(1, round(math.sqrt(height * width / SPREAD_PIXELS)))
     suspects = _collapsed(points[:, ::stride, ::stride])

@@ -45,7 +45,8 @@ class Regularisers:
     def __post_init__(self) -> None:
         for field in fields(self):
             weight = getattr(self, field.name)
-            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not number or not 0 <= weight < float("inf"):
                 raise InputError(f"{field.name}: expected a finite weight >= 0, got {weight!r}")
 
     @classmethod

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from jog3r.alignment.arguments import check_options, check_video
 from jog3r.alignment.fusion import fuse
 from jog3r.alignment.graphs import PairGraph
 from jog3r.alignment.inference import without_gradients
@@ -13,7 +14,13 @@ from jog3r.alignment.objective import objective
 from jog3r.alignment.observations import Observations, observe
 from jog3r.alignment.pairs import Alignment, PairPointmaps, check_pairs
 from jog3r.alignment.priors import KnownCameras, check_masks, known_cameras, known_intrinsics
-from jog3r.alignment.quality import cameras_flag, intrinsics_flag, parallax_flag, position_std
+from jog3r.alignment.quality import (
+    cameras_flag,
+    fit_flags,
+    intrinsics_flag,
+    parallax_flag,
+    position_std,
+)
 from jog3r.alignment.refinement import refine as refine_cameras
 from jog3r.alignment.regularisers import Regularisers, Temporal
 from jog3r.alignment.start import closed_form
@@ -78,15 +85,16 @@ def solve(
         pairs' free scales being one: metres if they are `metric`, arbitrary if not.
 
     Raises:
-        InputError: NaN, wrong shapes or values, a pair twice, equal points, own pointmaps without a
-            positive focal length, pairs of the graph that are not given, intrinsics or cameras that
-            do not fit, or intrinsics together with `shared_focal=False`.
+        InputError: NaN, wrong kinds, shapes or values, a pair twice, equal points, own pointmaps
+            without a positive focal length, pairs of the graph that are not given, intrinsics or
+            cameras that do not fit, or intrinsics together with `shared_focal=False`.
         AlignmentError: frames that the pairs do not connect, or with too few confident pixels.
 
     Source: own derivation; objective and regularisers after DUSt3R (arXiv 2312.14132) 3.3 and 3.4,
         JOG3R (arXiv 2501.01409) appendix A and MonST3R (arXiv 2410.03825).
     """
     check_pairs(pairs)
+    check_options(graph=graph, regularisers=regularisers, shared_focal=shared_focal, refine=refine)
     frames = count_frames(pairs)
     if graph is not None:
         pairs = subgraph(pairs, graph, frames)
@@ -174,6 +182,7 @@ def align(
     if video is None:
         grey = torch.full((*found.depth.shape, 3), GREY, dtype=torch.uint8)
         video = Video(grey, fps=GREY_FPS)
+    check_video(video, len(found.depth), pairs.size)
     device = video.frames.device
     return Reconstruction(
         video=video,
@@ -226,7 +235,8 @@ def _flags(
     known: KnownCameras | None,
     focal: FocalMode,
 ) -> tuple[str, ...]:
-    flags = intrinsics_flag(observed) if focal == "known" else []
+    flags = fit_flags(observed, cameras)
+    flags += intrinsics_flag(observed) if focal == "known" else []
     if observed.frames > 1 and (known is None or not known.fix_scale):
         flags += parallax_flag(cameras, std, _median_depth(observed, cameras))
     return tuple(flags)

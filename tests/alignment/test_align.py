@@ -253,14 +253,17 @@ def test_metric_pairs_keep_metres_in_the_geometric_mean() -> None:
     assert align(metres, cameras=known).scale == "given-poses"
 
 
+@pytest.mark.usefixtures("as_a_user")
 def test_a_video_gives_the_colours_and_grey_stands_in() -> None:
     _, pairs = exact()
     frames = torch.randint(0, 255, (5, 24, 32, 3), generator=torch.Generator().manual_seed(0))
     video = Video(frames.to(torch.uint8), fps=5.0)
     assert align(pairs, video=video).video == video
     assert bool((align(pairs).video.frames == 128).all())
-    with pytest.raises(InputError, match="cameras: expected those of"):
+    with pytest.raises(InputError, match=r"video: expected 5 frames of 32x24 px, .* got Video.4 "):
         align(pairs, video=Video(frames[:4].to(torch.uint8), fps=5.0))
+    with pytest.raises(InputError, match=r"video: expected a jog3r.Video, got Tensor"):
+        align(pairs, video=frames)  # type: ignore[arg-type]
 
 
 def test_a_pair_without_confidence_takes_no_part() -> None:

@@ -319,6 +319,16 @@ ONES = torch.ones(2, 24, 32)
         ({"confidence_j": ONES}, {}, "at least 6 usable pixels .* got 0 in frame 1"),
         ({}, {"masks": torch.zeros(3, 24, 32).bool()}, "masks: .* got 0 in frame 0; .* invert"),
         ({"confidence_i": 0.5 * ONES}, {}, "confidence_i: expected values >= 1, got 0.5"),
+        ({"confidence_i": 1e30 * ONES}, {}, r"confidence_i: expected values up to 1e\+12"),
+        ({"metric": "yes"}, {}, "metric: expected True or False, got 'yes'"),
+        ({}, {"graph": 3}, "graph: expected a name or a tensor of pairs, got int"),
+        ({}, {"graph": [[0, 1], [0, 2]]}, r"got list; use torch\.as_tensor"),
+        ({}, {"graph": torch.zeros(0, 2, dtype=torch.int64)}, r"at least one, got \(0, 2\)"),
+        ({}, {"graph": torch.zeros(2, 2)}, r"float32; use \.long\(\)"),
+        ({}, {"regularisers": {}}, "regularisers: expected Regularisers or None, got {}"),
+        ({}, {"regularisers": "off"}, "regularisers: .* got 'off'"),
+        ({}, {"shared_focal": "yes"}, "shared_focal: expected True or False, got 'yes'"),
+        ({}, {"refine": "yes"}, "refine: expected True or False, got 'yes'"),
         ({"confidence_i": ONES[:1]}, {}, "confidence_i: expected"),
         ({"points_j": torch.ones(2, 24, 30, 3)}, {}, "points_j: expected"),
         ({"points_i": torch.ones(24, 32, 3)}, {}, "points_i: expected"),
@@ -360,7 +370,7 @@ def test_no_pairs_and_no_pointmaps_are_refused() -> None:
         check_pairs(None)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), True])
 def test_regularisers_refuse_what_is_no_weight(weight: float) -> None:
     with pytest.raises(InputError, match="static_camera: expected a finite weight"):
         Regularisers(static_camera=weight)

@@ -119,8 +119,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
         FileError: missing or truncated file, no JSON, or another kind of value; names line and
             column.
     """
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise FileError(
             f"{path}: line {error.lineno}, column {error.colno}: expected JSON, got '{error.msg}';"

@@ -23,8 +23,6 @@ meta.json, frames/, cameras.json and depth.npz; the others may be deleted.
 import json
 import platform
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,7 @@ from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file, atomic_folder
 from jog3r.export.cameras_json import read_cameras_json, read_json, write_cameras_json
 from jog3r.export.images import image_name, read_images, write_images
+from jog3r.export.npz import array_tensor, check_present, read_arrays
 from jog3r.export.realestate10k import write_realestate10k
 from jog3r.export.tum import write_tum
 from jog3r.result_checks import as_path
@@ -300,22 +299,7 @@ def _read_flags(folder: Path, meta: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _read_depth(path: Path) -> tuple[Tensor, Tensor, Tensor | None]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            depth, confidence = (torch.from_numpy(archive[n]) for n in ("depth", "confidence"))
-            mask = torch.from_numpy(archive["mask"]) if "mask" in archive else None
-    except FileNotFoundError:
-        raise FileError(f"{path}: expected depth maps, got no file of this name") from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise FileError(
-            f"{path}: expected arrays 'depth' and 'confidence', got '{error}'; is it truncated?"
-        ) from error
-    return depth, confidence, mask
+    arrays = read_arrays(path)
+    check_present(path, arrays, ("depth", "confidence"))
+    depth, confidence = (array_tensor(path, arrays, name) for name in ("depth", "confidence"))
+    return depth, confidence, array_tensor(path, arrays, "mask") if "mask" in arrays else None

@@ -79,8 +79,8 @@ def read_glb(path: str | Path) -> ColoredPoints:
     """Read the points of a file that `write_glb` wrote, and its cameras if it has some.
 
     Raises:
-        FileError: missing, truncated or foreign file, one without coloured points, or damaged
-            cameras.
+        FileError: missing, truncated or foreign file, one with neither coloured points nor
+            cameras of ours, or damaged cameras.
     """
     if not as_path("path", path).is_file():
         raise FileError(f"{path}: expected a GLB file, got no file of this name")
@@ -91,14 +91,16 @@ def read_glb(path: str | Path) -> ColoredPoints:
             f"{path}: expected a GLB file, got '{error or type(error).__name__}'; is it truncated?"
         ) from error
     clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
+    cameras = _from_plain(path, scene.metadata.get("cameras"))
+    if not clouds and cameras is not None:  # written from a cloud without any point
+        return ColoredPoints(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.uint8), cameras)
     if len(clouds) != 1 or np.shape(clouds[0].colors) != (len(clouds[0].vertices), 4):
         raise FileError(
             f"{path}: expected one cloud of coloured points, got {len(clouds)} clouds;"
-            " was it written by jog3r, from a cloud that is not empty?"
+            " was it written by jog3r?"
         )
     points = np.asarray(clouds[0].vertices, dtype=np.float32) * GLTF_FROM_WORLD
     colors = np.array(clouds[0].colors[:, :3], dtype=np.uint8)
-    cameras = _from_plain(path, scene.metadata.get("cameras"))
     return ColoredPoints(torch.from_numpy(points), torch.from_numpy(colors), cameras)
 
 

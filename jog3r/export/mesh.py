@@ -14,6 +14,7 @@ import torch
 
 from jog3r.errors import FileError, InputError, MissingPackageError
 from jog3r.export.atomic import atomic_file
+from jog3r.export.glb import GLTF_FROM_WORLD
 from jog3r.results import Mesh
 
 try:
@@ -23,9 +24,6 @@ except ImportError as error:  # pragma: no cover
     raise MissingPackageError(
         f"trimesh: expected it for meshes, got '{error}'; pip install trimesh"
     ) from error
-
-GLTF_FROM_WORLD = np.array([1.0, -1.0, -1.0], dtype=np.float32)
-"""Signs of the axes; its own inverse."""
 
 
 def write_mesh(path: Path, mesh: Mesh) -> None:

@@ -51,14 +51,14 @@ def read_npz(path: str | Path) -> Reconstruction:
     Raises:
         FileError: missing, truncated or foreign file, an array missing or of another kind.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path)
     cameras = _cameras(path, arrays)
     wanted = ("frames", "fps", "depth", "confidence", "scale", "flags")
-    _check_present(path, arrays, wanted, "it holds cameras only" if "depth" not in arrays else "")
+    check_present(path, arrays, wanted, "it holds cameras only" if "depth" not in arrays else "")
     frames, depth, confidence = (
-        _tensor(path, arrays, n) for n in ("frames", "depth", "confidence")
+        array_tensor(path, arrays, n) for n in ("frames", "depth", "confidence")
     )
-    mask = _tensor(path, arrays, "mask") if "mask" in arrays else None
+    mask = array_tensor(path, arrays, "mask") if "mask" in arrays else None
     try:
         video = Video(frames, arrays["fps"].item())
         scale, flags = arrays["scale"].item(), tuple(arrays["flags"].tolist())
@@ -100,7 +100,7 @@ def read_cameras_npz(path: str | Path) -> CamerasNpz:
     Raises:
         FileError: missing, truncated or foreign file, an array missing or of another kind.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path)
     cameras = _cameras(path, arrays)
     files = None
     if "files" in arrays:
@@ -124,7 +124,7 @@ def _camera_arrays(cameras: Cameras) -> dict[str, Any]:
 
 
 def _cameras(path: str | Path, arrays: dict[str, np.ndarray]) -> Cameras:
-    _check_present(path, arrays, ("world_from_camera", "K", "image_size"), "")
+    check_present(path, arrays, ("world_from_camera", "K", "image_size"))
     size = arrays["image_size"]
     if size.shape != (2,) or size.dtype.kind not in "iu":
         raise FileError(
@@ -132,28 +132,10 @@ def _cameras(path: str | Path, arrays: dict[str, np.ndarray]) -> Cameras:
         )
     try:
         height, width = size.tolist()
-        world_from_camera, K = (_tensor(path, arrays, n) for n in ("world_from_camera", "K"))
+        world_from_camera, K = (array_tensor(path, arrays, n) for n in ("world_from_camera", "K"))
         return Cameras(world_from_camera, K, (height, width))
     except InputError as error:
         raise FileError(f"{path}: {error}") from error
-
-
-def _check_present(
-    path: str | Path, arrays: dict[str, np.ndarray], names: Sequence[str], hint: str
-) -> None:
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise FileError(
-            f"{path}: expected the arrays {' '.join(names)}, got none called {' '.join(missing)};"
-            f" {hint or 'was it written by jog3r?'}"
-        )
-
-
-def _tensor(path: str | Path, arrays: dict[str, np.ndarray], name: str) -> Tensor:
-    try:
-        return torch.from_numpy(arrays[name])
-    except TypeError as error:
-        raise FileError(f"{path}: {name}: expected numbers, got {arrays[name].dtype}") from error
 
 
 def _write(path: str | Path, arrays: dict[str, Any]) -> None:
@@ -161,7 +143,12 @@ def _write(path: str | Path, arrays: dict[str, Any]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _read(path: str | Path) -> dict[str, np.ndarray]:
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of a file.
+
+    Raises:
+        FileError: missing, truncated or foreign file.
+    """
     try:
         with as_path("path", path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return dict(archive)
@@ -177,3 +164,31 @@ def _read(path: str | Path) -> dict[str, np.ndarray]:
         zlib.error,
     ) as error:
         raise FileError(f"{path}: expected an NPZ file, got '{error}'; is it truncated?") from error
+
+
+def check_present(
+    path: str | Path, arrays: dict[str, np.ndarray], names: Sequence[str], hint: str = ""
+) -> None:
+    """Refuse a file without some of the arrays.
+
+    Raises:
+        FileError: one is missing.
+    """
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise FileError(
+            f"{path}: expected the arrays {' '.join(names)}, got none called {' '.join(missing)};"
+            f" {hint or 'was it written by jog3r?'}"
+        )
+
+
+def array_tensor(path: str | Path, arrays: dict[str, np.ndarray], name: str) -> Tensor:
+    """Return one of the arrays as a tensor.
+
+    Raises:
+        FileError: it holds no numbers.
+    """
+    try:
+        return torch.from_numpy(arrays[name])
+    except TypeError as error:
+        raise FileError(f"{path}: {name}: expected numbers, got {arrays[name].dtype}") from error

@@ -148,6 +148,13 @@ def test_tum_as_numpy_reads_it(cameras: Cameras, tmp_path: Path) -> None:
         )
 
 
+def test_missing_json_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileError, match=r"^\S+a\.json: expected a text file, got none of this name$"
+    ):
+        read_cameras_json(tmp_path / "a.json")
+
+
 def test_json_as_the_documented_layout(cameras: Cameras, tmp_path: Path) -> None:
     write_cameras_json(tmp_path / "c.json", cameras, files=[f"{i}.png" for i in range(13)])
     content = json.loads((tmp_path / "c.json").read_text())

@@ -71,8 +71,17 @@ def test_one_camera_has_no_path(make_cameras: Callable, tmp_path: Path) -> None:
     assert list(trimesh.load_scene(tmp_path / "a.glb").geometry) == ["camera_0000"]
 
 
-def test_a_file_without_points_is_refused_by_the_reader(cameras: Cameras, tmp_path: Path) -> None:
+def test_a_file_of_cameras_alone_is_read(cameras: Cameras, tmp_path: Path) -> None:
     write_glb(tmp_path / "a.glb", empty_cloud(), cameras)
+    points, colors, found = read_glb(tmp_path / "a.glb")
+    assert points.shape == colors.shape == (0, 3)
+    assert found == cameras
+
+
+def test_a_foreign_file_without_points_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.glb").write_bytes(
+        trimesh.Scene([trimesh.creation.box()]).export(file_type="glb")
+    )
     with pytest.raises(FileError, match="expected one cloud of coloured points, got 0 clouds"):
         read_glb(tmp_path / "a.glb")
 

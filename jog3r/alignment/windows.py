@@ -192,6 +192,11 @@ def _check_lengths(
     frames: int, *, video: Video | None, intrinsics: Tensor | None, masks: Tensor | None
 ) -> None:
     """Check what the windows would not see: that nothing is longer or shorter than the video."""
+    kinds = (("video", video, Video), ("intrinsics", intrinsics, Tensor), ("masks", masks, Tensor))
+    for name, value, kind in kinds:
+        if not isinstance(value, kind | None):
+            got = type(value).__name__
+            raise InputError(f"{name}: expected a {kind.__name__}, got {got}; make one of it")
     lengths = {
         "video": None if video is None else len(video),
         "intrinsics": None if intrinsics is None or intrinsics.ndim < 3 else len(intrinsics),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -318,6 +319,22 @@ def test_arguments_that_do_not_fit() -> None:
         align_windows(lambda f, p: source(f, p.flip(0)), 26, **SMALL)
     with pytest.raises(InputError, match=r"pointmaps: expected PairPointmaps .* got NoneType"):
         align_windows(lambda f, p: None, 26, **SMALL)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"masks": 3}, "masks: expected a Tensor, got int"),
+        ({"intrinsics": [1.0]}, "intrinsics: expected a Tensor, got list"),
+        ({"video": torch.zeros(26, 24, 32, 3)}, "video: expected a Video, got Tensor"),
+        ({"refine": "yes"}, "refine: expected True or False, got 'yes'"),
+        ({"regularisers": True}, "regularisers: expected Regularisers or None, got True"),
+    ],
+)
+def test_arguments_of_another_kind(option: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        align_windows(LazyScene(wander(26), noise=EXACT), 26, **(SMALL | option))
 
 
 def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

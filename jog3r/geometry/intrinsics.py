@@ -155,11 +155,11 @@ def check_intrinsics(
     check_finite(name, K)
     height, width = check_size("size", size)
     lower = torch.stack([K[..., 1, 0], K[..., 2, 0], K[..., 2, 1], K[..., 2, 2] - 1.0])
-    positive = bool((K[..., 0, 0] > 0).all()) and bool((K[..., 1, 1] > 0).all())
-    if not positive or float(lower.abs().max()) > 1e-6:
+    wrong = (lower.abs() > 1e-6).any(dim=0) | (K[..., 0, 0] <= 0) | (K[..., 1, 1] <= 0)
+    if bool(wrong.any()):
         raise InputError(
             f"{name}: expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0, got"
-            f" {K.tolist()}"
+            f" {K[wrong][0].tolist()}"
         )
     cx, cy, fx = K[..., 0, 2], K[..., 1, 2], K[..., 0, 0]
     inside = (cx > 0) & (cx < width) & (cy > 0) & (cy < height)

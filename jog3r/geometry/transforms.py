@@ -154,9 +154,10 @@ def check_transforms(
     check_tensor(name, transform, (4, 4), hint="use to_homogeneous()")
     check_finite(name, transform)
     last = transform.new_tensor([0.0, 0.0, 0.0, 1.0])
-    if bool(((transform[..., 3, :] - last).abs() > tolerance).any()):
+    wrong = ((transform[..., 3, :] - last).abs() > tolerance).any(dim=-1)
+    if bool(wrong.any()):
         raise InputError(
-            f"{name}: expected the last row (0, 0, 0, 1), got {transform[..., 3, :].tolist()};"
+            f"{name}: expected the last row (0, 0, 0, 1), got {transform[wrong][0, 3].tolist()};"
             " is the matrix transposed?"
         )
     rotation = transform[..., :3, :3]

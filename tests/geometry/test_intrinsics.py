@@ -120,3 +120,10 @@ def test_intrinsics_of_another_image_are_refused(K: torch.Tensor, message: str) 
 def test_wrong_arguments_give_one_clear_error(call, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_of_many_lenses_the_error_shows_the_wrong_one() -> None:
+    many = intrinsics_from_fov(60.0, (48, 64)).repeat(100, 1, 1)
+    many[7] = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    with pytest.raises(InputError, match=r"got \[\[-1\.0, 0\.0, 0\.0\], [^,]+(, [^,]+){5}$"):
+        check_intrinsics(many, (48, 64))

@@ -144,3 +144,10 @@ def test_wrong_arguments_give_one_clear_error(call, message: str) -> None:
 def test_the_suite_checks_shapes_at_run_time() -> None:
     with pytest.raises(TypeCheckError):
         invert(torch.eye(3))
+
+
+def test_of_many_transforms_the_error_shows_the_wrong_one() -> None:
+    many = torch.eye(4).repeat(100, 1, 1)
+    many[7, 3, 3] = 2
+    with pytest.raises(InputError, match=r"got \[0\.0, 0\.0, 0\.0, 2\.0\]; is the matrix"):
+        check_transforms(many)

@@ -100,11 +100,11 @@ def _fit(observed: Observations, cameras: Cameras) -> tuple[Tensor, Tensor]:
     """Return of each frame how many pixels count, and the share of them near their rays."""
     frame = observed.pairs.T.flatten()
     weights = torch.cat([observed.weights_own, observed.weights_other])
-    points = torch.cat([observed.points_own, moved_points(observed, cameras)])
-    tangents = observed.offset[frame] * cameras.inverse_focal[frame, None, None]
-    rays = torch.cat([tangents, torch.ones_like(tangents[:, :1])], dim=1)
-    cosine = torch.nn.functional.cosine_similarity(points, rays, dim=1)
-    near = cosine > math.cos(math.radians(NEAR_DEG))
+    x, y, z = torch.cat([observed.points_own, moved_points(observed, cameras)]).unbind(dim=1)
+    u, v = (observed.offset * cameras.inverse_focal[:, None, None])[frame].unbind(dim=1)
+    # cos(angle) > cos(NEAR_DEG), without roots
+    along, lengths2 = u * x + v * y + z, (x * x + y * y + z * z) * (1 + u * u + v * v)
+    near = (along > 0) & (along * along > math.cos(math.radians(NEAR_DEG)) ** 2 * lengths2)
     # Own pointmaps fit the focal length that was made from them, so each kind counts alone.
     other = torch.arange(len(frame), device=frame.device) >= len(observed.pairs)
     none = weights.new_zeros(2 * observed.frames)

@@ -192,6 +192,9 @@ def run(args: argparse.Namespace) -> None:
 def _check_outputs(outputs: list[Path], *, overwrite: bool) -> None:
     if not outputs:
         raise InputError("--out: expected a file to write, got none; or --preview, --description")
+    if len({out.resolve() for out in outputs}) < len(outputs):
+        given = ", ".join(map(str, outputs))
+        raise InputError(f"--out, --preview, --description: expected different names, got {given}")
     for out in outputs:
         if out.exists() and not overwrite:
             raise InputError(f"{out}: expected a new name, got one that exists; add --overwrite")

@@ -52,6 +52,16 @@ def test_a_move_gives_cameras_picture_and_description(
     assert main([*line, "--overwrite"]) == 0
 
 
+def test_outputs_of_one_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = str(tmp_path / "p.png")
+    line = ["path", "pan", "--angle-deg", "10", "--frames", "3", "--out", one, "--preview", one]
+    assert main(line) == 2
+    assert "expected different names" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_description_can_be_eased_and_reversed(tmp_path: Path) -> None:
     data, out, again = tmp_path / "p.json", tmp_path / "p.tum", tmp_path / "q.json"
     data.write_text('{"camera_path": {"move": "dolly", "distance_world": 2}}')

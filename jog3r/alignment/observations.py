@@ -13,9 +13,9 @@ from torch import Tensor
 from jog3r.alignment.pairs import PairPointmaps
 from jog3r.geometry import pixel_centres
 
-PIXELS_PER_FRAME = 700
+PIXELS_PER_FRAME = 450
 """The other pointmaps of a frame are thinned to about this many pixels together."""
-PIXELS_PER_MAP = 96
+PIXELS_PER_MAP = 64
 """But no pointmap to fewer than about these."""
 
 

@@ -63,7 +63,7 @@ def solve(
     3. One depth map per frame from all its pointmaps.
 
     A pixel weighs confidence - 1. A pair with fewer than 6 confident pixels on either side takes no
-    part. Steps 1 and 2 look at about 700 pixels per frame, and 96 per pointmap at least.
+    part. Steps 1 and 2 look at about 450 pixels per frame, and 64 per pointmap at least.
 
     Args:
         pairs: of the frames 0 to T-1, which they have to connect; or the single pair (0, 0) of a

@@ -183,9 +183,9 @@ def test_intrinsics_of_each_frame_are_obeyed() -> None:
 def test_intrinsics_that_contradict_the_pointmaps_are_flagged() -> None:
     truth, pairs = exact()
     K = intrinsics_from_focal(1.6 * truth.K[:1, 0, 0], (24, 32))[0]
-    assert [flag.split(":")[0] for flag in solve(pairs, intrinsics=K).flags] == [
-        "intrinsics-mismatch"
-    ]
+    # So wrong a lens may leave the positions in doubt as well.
+    codes = {flag.split(":")[0] for flag in solve(pairs, intrinsics=K).flags}
+    assert {"intrinsics-mismatch"} <= codes <= {"intrinsics-mismatch", "no-parallax"}
     assert solve(pairs, intrinsics=truth.K).flags == ()
 
 

@@ -68,7 +68,7 @@ def add_parser(commands: Any) -> None:
         type=some_frames,
         metavar="FROM:TO:STEP",
         help="compare with these frames of TRUTH, one by one, counted from 0 as Python does: what"
-        " `jog3r reconstruct` kept with --max-frames or --stride (0:12, ::3; default: all)",
+        " `jog3r reconstruct` kept with --max-frames or --stride as in 0:12 or ::3 (default: all)",
     )
     parser.set_defaults(run=run)
 

@@ -125,7 +125,8 @@ def _add_frame_options(parser: argparse.ArgumentParser) -> None:
         "--masks",
         type=Path,
         metavar="PATH",
-        help="video or folder of images, one for every frame of PATH: white counts, black does not",
+        help="video or folder of images, one for every frame of PATH: white counts, black does not"
+        " (default: all counts)",
     )
 
 

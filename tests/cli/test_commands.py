@@ -162,7 +162,8 @@ def test_reconstruct_takes_what_is_known(
     assert scene.mask is not None
     assert not scene.mask[:, :, :12].any()
     assert scene.mask[:, :, 12:].all()
-    assert all(f"note: {flag}" in capsys.readouterr().out for flag in scene.flags)
+    told = capsys.readouterr().out
+    assert all(f"note: {flag}" in told for flag in scene.flags)
     line += ["--out", str(tmp_path / "none")]
     assert main([*line, "--graph", "ring"]) == 2
     assert "graph: expected star" in capsys.readouterr().err

@@ -100,7 +100,7 @@ class Keyframes(Move):
             return Motion(still, torch.ones_like(times))
         steps = knots.diff()
         speed = _speeds(places.diff(dim=0), steps) / 3
-        spin = _speeds(self._turns, steps) / 3
+        spin = _bounded(_speeds(self._turns, steps) / 3, steps)
         i = (torch.searchsorted(knots, times, right=True) - 1).clamp(0, len(steps) - 1)
         j, step = i + 1, steps[i, None]
         share = (times - knots[i])[:, None] / step
@@ -122,6 +122,17 @@ def _speeds(changes: Tensor, steps: Tensor) -> Tensor:
     before, after = steps[:-1, None], steps[1:, None]
     inner = (after * rates[:-1] + before * rates[1:]) / (before + after)
     return torch.cat([rates[:1], inner, rates[-1:]])
+
+
+def _bounded(spin: Tensor, steps: Tensor) -> Tensor:
+    """Slow the spins that would turn a control point too far from its keyframe in either step.
+
+    Beyond half a turn a control point lies on the other side: the path would leave the keyframe
+    the wrong way round. A slow step beside a quick one asks for that.
+    """
+    longer = torch.cat([steps[:1], torch.maximum(steps[:-1], steps[1:]), steps[-1:]])[:, None]
+    most = math.radians(MAX_TURN_DEG) / longer
+    return spin * (most / spin.norm(dim=-1, keepdim=True).clamp(min=1e-12)).clamp(max=1)
 
 
 def _bezier(

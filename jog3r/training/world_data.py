@@ -1,5 +1,8 @@
 """The controlled world as a stream of training batches, rendered on the fly."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +14,23 @@ from jog3r.data.world.scene import SceneConfig
 from jog3r.errors import InputError
 from jog3r.training.streams import BatchStream, StreamDataModule
 
-# A stream owns 2^32 seeds, a batch of it 4096 consecutive ones, more than it has clips. So the
-# streams below this number stay clear of the held-out seeds.
-_SEEDS_PER_STREAM, _SEEDS_PER_BATCH = 1 << 32, 4096
+# A stream owns 2^32 seeds, one per clip. So the streams below this number stay clear of the
+# held-out seeds.
+_SEEDS_PER_STREAM = 1 << 32
 _STREAMS = HELD_OUT // _SEEDS_PER_STREAM
 
 
-def collate(clips: list[WorldClip]) -> dict[str, Any]:
+def collate(clips: Sequence[WorldClip], numbers: Sequence[int] | None = None) -> dict[str, Any]:
     """Stack clips into a batch.
+
+    Args:
+        clips: Of one length.
+        numbers: Their places in the stream; None counts from 0.
 
     Returns:
         `video` `(B, T, 3, H, W)` float32 in [-1, 1]; `depth` `(B, T, H, W)` [m], 0 where there is
-        nothing; `K` `(B, T, 3, 3)` [px]; `world_from_camera` `(B, T, 4, 4)`; `caption`, a list of B
-        strings.
+        nothing; `K` `(B, T, 3, 3)` [px]; `world_from_camera` `(B, T, 4, 4)`; `caption` and `id`
+        (the seed), lists of B strings; `number` `(B,)`.
     """
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips])).permute(0, 1, 4, 2, 3)
     stack = {
@@ -34,17 +41,20 @@ def collate(clips: list[WorldClip]) -> dict[str, Any]:
         "video": frames.float() / 127.5 - 1.0,
         **stack,
         "caption": [clip.caption for clip in clips],
+        "number": torch.as_tensor(range(len(clips)) if numbers is None else numbers),
+        "id": [str(clip.seed) for clip in clips],
     }
 
 
 class WorldBatches(BatchStream):
-    """An endless stream of batches, each depending on the seed and its index alone.
+    """An endless stream of batches, each depending on the seed and its step alone.
 
     Args:
         world: Where clips come from.
         seed: Which stream, from 0 to 255.
-        frames_per_batch: Frames in a batch: clips of T frames come frames_per_batch / T at a time.
-        clip_lengths: Length T -> share of the batches.
+        frames_per_batch: Frames per batch and process: clips of T frames come
+            frames_per_batch / T at a time.
+        clip_lengths: Length T -> share of the steps.
         place: See `BatchStream`.
     """
 
@@ -61,15 +71,27 @@ class WorldBatches(BatchStream):
         self.world, self.seed = world, seed
         self.frames_per_batch, self.clip_lengths = frames_per_batch, clip_lengths
 
-    def batch(self, index: int) -> dict[str, Any]:
-        """Render the index-th batch of the whole stream."""
-        rng = np.random.default_rng([self.seed, index])
+    def batch(self, step: int) -> dict[str, Any]:
+        """Render this process' share of a step.
+
+        Raises:
+            InputError: The stream has no more seeds.
+        """
+        rng = np.random.default_rng([self.seed, step])
         lengths = list(self.clip_lengths)
         shares = np.asarray([self.clip_lengths[length] for length in lengths])
         length = int(rng.choice(lengths, p=shares / shares.sum()))
-        start = self.seed * _SEEDS_PER_STREAM + index * _SEEDS_PER_BATCH
-        seeds = range(start, start + max(self.frames_per_batch // length, 1))
-        return collate([self.world.clip(seed, length, vary_caption=True) for seed in seeds])
+        most = self.frames_per_batch // min(lengths)
+        numbers = self.numbers(step, self.frames_per_batch // length, most=most)
+        if numbers.stop > _SEEDS_PER_STREAM:
+            raise InputError(
+                f"data: expected at most {_SEEDS_PER_STREAM} clips of one stream, got to clip"
+                f" {numbers.stop} at step {step}; go on with another seed"
+            )
+        seeds = (self.seed * _SEEDS_PER_STREAM + number for number in numbers)
+        return collate(
+            [self.world.clip(seed, length, vary_caption=True) for seed in seeds], numbers
+        )
 
 
 class WorldDataModule(StreamDataModule):
@@ -122,6 +144,17 @@ class WorldDataModule(StreamDataModule):
         self.frames_per_batch, self.clip_lengths = frames_per_batch, lengths
         self.validation_clips, self.validation_frames = validation_clips, validation_frames
 
+    def stream_settings(self) -> dict[str, Any]:
+        """Give what decides which clips come when, wherever the photographs lie."""
+        world = self.world.config
+        photos = world.photos and Path(world.photos).name
+        looks = asdict(replace(world, photos=photos))
+        return {"seed": self.seed, "clip_lengths": self.clip_lengths, **looks}
+
+    def clips_per_process(self) -> int:
+        """Give the frames of a batch."""
+        return self.frames_per_batch
+
     def train_dataloader(self) -> DataLoader:
         """Give the batches that follow those already used."""
         # Compiles the caster before the workers fork, so that they inherit it.
@@ -145,8 +178,13 @@ class WorldDataModule(StreamDataModule):
         """Give the same held-out clips every time, four to a batch."""
         seeds = range(HELD_OUT, HELD_OUT + self.validation_clips)
         clips = [self.world.clip(seed, self.validation_frames) for seed in seeds]
+        numbered = list(zip(clips, range(len(clips)), strict=True))
         # A list is all that a loader needs of a Dataset.
-        return DataLoader(clips, batch_size=4, collate_fn=collate)  # type: ignore[arg-type]
+        return DataLoader(numbered, batch_size=4, collate_fn=_collate_numbered)  # type: ignore[arg-type]
+
+
+def _collate_numbered(pairs: Sequence[tuple[WorldClip, int]]) -> dict[str, Any]:
+    return collate(*zip(*pairs, strict=True))
 
 
 def _one_thread(_: int) -> None:
@@ -158,11 +196,8 @@ def _check_stream(seed: int, frames_per_batch: int, clip_lengths: dict[int, floa
         raise InputError(
             f"seed: expected 0 to {_STREAMS - 1}, got {seed}; from {_STREAMS} on are held-out clips"
         )
-    if not 1 <= frames_per_batch <= _SEEDS_PER_BATCH:
-        raise InputError(
-            f"frames_per_batch: expected 1 to {_SEEDS_PER_BATCH}, got {frames_per_batch}; use more"
-            " processes for larger batches"
-        )
+    if frames_per_batch < 1:
+        raise InputError(f"frames_per_batch: expected 1 or more, got {frames_per_batch}")
     shares = clip_lengths.values()
     whole = all(length >= 1 and frames_per_batch % length == 0 for length in clip_lengths)
     if not whole or min(shares, default=-1.0) < 0.0 or sum(shares) <= 0.0:

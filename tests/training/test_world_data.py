@@ -5,7 +5,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from jog3r.data.world import World, WorldConfig
-from jog3r.training.world_data import WorldBatches, collate
+from jog3r.errors import InputError
+from jog3r.training.world_data import WorldBatches, WorldDataModule, collate
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,38 @@ def test_every_batch_has_the_same_number_of_frames(world: World) -> None:
     batches = [stream(world).batch(index) for index in range(8)]
     sizes = {tuple(batch["video"].shape[:2]) for batch in batches}
     assert sizes == {(8, 1), (4, 2), (2, 4)}
+
+
+def test_a_batch_tells_its_clips(world: World) -> None:
+    stream = WorldBatches(world, seed=3, frames_per_batch=8, clip_lengths={4: 1.0})
+    batch = stream.batch(5)
+    assert batch["number"].tolist() == [10, 11]
+    assert batch["id"] == [str((3 << 32) + number) for number in (10, 11)]
+    seed = int(batch["id"][1])
+    assert batch["caption"][1] == world.clip(seed, 4, vary_caption=True).caption
+
+
+def test_processes_divide_the_same_clips(world: World) -> None:
+    """One process with twice the frames sees in every step what two see together."""
+    for step in range(6):
+        shares = [stream(world, rank=rank, world_size=2).batch(step) for rank in (0, 1)]
+        whole = WorldBatches(
+            world, seed=3, frames_per_batch=16, clip_lengths={1: 0.3, 2: 0.3, 4: 0.4}
+        ).batch(step)
+        assert torch.equal(torch.cat([each["video"] for each in shares]), whole["video"])
+        assert torch.equal(torch.cat([each["number"] for each in shares]), whole["number"])
+        assert shares[0]["id"] + shares[1]["id"] == whole["id"]
+
+
+def test_a_stream_ends_before_the_next_one(world: World) -> None:
+    with pytest.raises(InputError, match="expected at most 4294967296 clips of one stream"):
+        stream(world).batch(1 << 29)
+
+
+def test_held_out_clips_are_numbered() -> None:
+    data = WorldDataModule(size=16, validation_clips=6, validation_frames=2, workers=0)
+    numbers = torch.cat([batch["number"] for batch in data.val_dataloader()])
+    assert numbers.tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

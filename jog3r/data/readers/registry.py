@@ -22,16 +22,16 @@ HOMES = {
 }
 
 
-def open_reader(folder: str | Path, name: str, **options: Any) -> ClipReader:
+def open_reader(folder: str | Path | None, name: str, **options: Any) -> ClipReader:
     """Open a folder as a data set.
 
     Args:
-        folder: Laid out as the reader of that name says.
+        folder: Laid out as the reader of that name says; None where it needs none.
         name: One of `HOMES`.
         options: Of that reader.
 
     Raises:
-        InputError: No such reader, or options that it does not take.
+        InputError: No such reader, options that it does not take, or no folder where it needs one.
         FileError: No such folder.
     """
     if name not in HOMES:

@@ -80,6 +80,7 @@ WRAPPERS: dict[str, set[str]] = {
     "jog3r/export/mesh.py": {"trimesh"},
     "jog3r/export/mp4.py": {"av"},
     "jog3r/export/overview.py": {"matplotlib"},
+    "jog3r/export/video_frames.py": {"av"},
     "jog3r/paths/preview.py": {"matplotlib"},
     "jog3r/sfm/bundle.py": {"pycolmap"},
     "jog3r/sfm/features.py": {"pycolmap"},

@@ -120,15 +120,15 @@ def read_mp4(
         try:
             # file: else FFmpeg takes what stands before a colon in a name for a protocol.
             with av.open(f"file:{path}", metadata_errors="replace") as container:
-                stream = _video_stream(path, container)
+                stream = video_stream(path, container)
                 own_rate = float(stream.average_rate or 0)
                 if fps is not None and fps > own_rate * (1 + 1e-6):
                     raise InputError(
                         f"fps: expected at most {own_rate:g}, the rate of {path}, got {fps:g}"
                     )
-                size = _true_size(container.metadata.get("comment", ""))
-                for frame in _thinned(path, _decoded(path, container, stream), stride, fps):
-                    kept.append(_to_rgb(path, frame, size))
+                size = true_size(container.metadata.get("comment", ""))
+                for frame in _thinned(path, decoded(path, container, stream), stride, fps):
+                    kept.append(to_rgb(path, frame, size))
                     if len(kept) == max_frames:
                         break
         except FFmpegError as error:
@@ -144,7 +144,12 @@ def read_mp4(
         return Video(kept.tensor(), own_rate / stride if fps is None else fps)
 
 
-def _video_stream(path: str | Path, container: InputContainer) -> av.VideoStream:
+def video_stream(path: str | Path, container: InputContainer) -> av.VideoStream:
+    """Return the first video stream of an open file.
+
+    Raises:
+        FileError: none, or one without a frame rate.
+    """
     if not container.streams.video:
         raise FileError(f"{path}: expected a video stream, got none; is it a sound file?")
     stream = container.streams.video[0]
@@ -154,10 +159,14 @@ def _video_stream(path: str | Path, container: InputContainer) -> av.VideoStream
     return stream
 
 
-def _decoded(
+def decoded(
     path: str | Path, container: InputContainer, stream: av.VideoStream
 ) -> Iterator[av.VideoFrame]:
-    """Yield every frame, then check that the file reached as far as it announced."""
+    """Yield every frame, then check that the file reached as far as it announced.
+
+    Raises:
+        FileError: a damaged frame, or a file that ends too early.
+    """
     end_s = 0.0
     for packet in container.demux(stream):
         if packet.pts is not None:
@@ -171,7 +180,7 @@ def _decoded(
                 )
             yield frame
     announced_s = _announced_s(container, stream)
-    if end_s < announced_s - 1.5 / float(stream.average_rate or 1) or _box_is_cut(path):
+    if end_s < announced_s - 1.5 / float(stream.average_rate or 1) or box_is_cut(path):
         raise FileError(
             f"{path}: expected {announced_s:.2f} s of video, got a truncated file"
             f" ({end_s:.2f} s readable); copy it again"
@@ -190,7 +199,7 @@ def _announced_s(container: InputContainer, stream: av.VideoStream) -> float:
     return (container.duration or 0) / av.time_base if alone else 0.0
 
 
-def _box_is_cut(path: str | Path) -> bool:
+def box_is_cut(path: str | Path) -> bool:
     """Tell whether the last box of an mp4 or mov reaches beyond the end of the file.
 
     A file cut short by a few frames announces no wrong time: pictures are stored out of order.
@@ -237,7 +246,12 @@ def _to_yuv(frame: av.VideoFrame) -> av.VideoFrame:
     )
 
 
-def _to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+def to_rgb(path: str | Path, frame: av.VideoFrame, size: tuple[int, int] | None) -> np.ndarray:
+    """Return a frame upright as (H, W, 3), cropped where `true_size` says so.
+
+    Raises:
+        FileError: a mirrored frame, or one turned by other than quarter turns.
+    """
     _check_not_mirrored(path, frame)
     if frame.rotation % 90:
         raise FileError(f"{path}: expected rotation in quarter turns, got {frame.rotation} deg")
@@ -263,7 +277,7 @@ def _check_not_mirrored(path: str | Path, frame: av.VideoFrame) -> None:
         )
 
 
-def _true_size(comment: str) -> tuple[int, int] | None:
+def true_size(comment: str) -> tuple[int, int] | None:
     """Return (height, width) before our writer padded it to even numbers."""
     match = _SIZE_COMMENT.fullmatch(comment)
     return None if match is None else (int(match[2]), int(match[1]))

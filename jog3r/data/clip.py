@@ -1,7 +1,7 @@
 """One clip of a data set, whatever is known of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,7 +19,18 @@ Part = Literal[
 """What may be known of a clip."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
-PER_FRAME = ("frames", "K", "world_from_camera", "depth", "points_world", "mask")
+Scale = Literal["metric", "relative"]
+
+# Shape and dtype of what a clip has once per frame.
+_FORMS: dict[str, tuple[tuple[int | str, ...], torch.dtype]] = {
+    "frames": (("T", "H", "W", 3), torch.uint8),
+    "K": (("T", 3, 3), torch.float32),
+    "world_from_camera": (("T", 4, 4), torch.float32),
+    "depth": (("T", "H", "W"), torch.float32),
+    "points_world": (("T", "H", "W", 3), torch.float32),
+    "mask": (("T", "H", "W"), torch.bool),
+}
+PER_FRAME = tuple(_FORMS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,8 +52,9 @@ class Clip:
         scale: `metric` where lengths are in metres.
 
     Raises:
-        InputError: An empty id, parts of different lengths or sizes, no camera, no intrinsics,
-            negative or infinite depth.
+        InputError: An empty id, source, licence or caption (one that is not known is None), parts
+            of different lengths or sizes, no camera, no intrinsics, negative or infinite depth,
+            infinite points.
 
     Example:
         >>> clip = Clip(id="a", source="mine", licence="CC0-1.0", caption="a room")
@@ -61,20 +73,19 @@ class Clip:
     points_world: Float[Tensor, "t h w 3"] | None = None
     mask: Bool[Tensor, "t h w"] | None = None
     caption: str | None = None
-    scale: Literal["metric", "relative"] = "relative"
+    scale: Scale = "relative"
 
     def __post_init__(self) -> None:
-        if not self.id:
-            raise InputError("id: expected a name, got an empty one; name the clip")
+        self._check_words()
         if self.fps is not None:
             check_fps(self.fps)
+        self._check_shapes()
         lengths = {name: len(part) for name, part in self._per_frame().items()}
         if len(set(lengths.values())) > 1:
             raise InputError(
                 f"{self.id}: expected parts of one length, got {lengths} frames; leave out the"
                 " frames that lack one of them"
             )
-        self._check_shapes()
         self._check_values()
 
     def __len__(self) -> int:
@@ -84,8 +95,7 @@ class Clip:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width [px]; None where nothing has pixels."""
-        maps = (self.frames, self.depth, self.points_world, self.mask)
-        return next(((m.shape[1], m.shape[2]) for m in maps if m is not None), None)
+        return next(((m.shape[1], m.shape[2]) for m in self._maps().values()), None)
 
     @property
     def missing(self) -> tuple[Part, ...]:
@@ -97,51 +107,75 @@ class Clip:
         return not set(parts) & set(self.missing)
 
     def select(self, frames: Sequence[int]) -> "Clip":
-        """Keep some frames, in any order; the frame rate is that of evenly spaced ones.
+        """Keep some frames, in any order; the frame rate is unknown where they are not even.
 
         Raises:
             InputError: Frames that the clip does not have.
         """
-        if not frames or not all(0 <= frame < len(self) for frame in frames):
+        chosen = list(frames)
+        if not chosen or not all(0 <= frame < len(self) for frame in chosen):
             raise InputError(
-                f"{self.id}: expected some of the frames 0 to {len(self) - 1}, got {list(frames)}"
+                f"{self.id}: expected some of the frames 0 to {len(self) - 1}, got {chosen}"
             )
-        kept = torch.as_tensor(list(frames))
+        kept = torch.as_tensor(chosen)
         parts = {name: part[kept] for name, part in self._per_frame().items()}
-        steps = set(kept.diff().abs().tolist())
-        even = len(steps) == 1 and 0 not in steps
-        fps = self.fps / steps.pop() if self.fps is not None and even else self.fps
-        return self._replaced(**parts, fps=fps)
+        return self.replaced(**parts, fps=self._fps_of(set(kept.diff().abs().tolist())))
 
-    def _replaced(self, **changed: Any) -> "Clip":
-        return Clip(**{f.name: changed.get(f.name, getattr(self, f.name)) for f in fields(self)})
+    def replaced(self, **changed: Any) -> "Clip":
+        """Return a clip with some of its fields changed.
+
+        Raises:
+            InputError: As the constructor.
+        """
+        return replace(self, **changed)
+
+    def _fps_of(self, steps: set[int]) -> float | None:
+        if self.fps is None or not steps:
+            return self.fps
+        even = len(steps) == 1 and 0 not in steps
+        return self.fps / min(steps) if even else None
 
     def _per_frame(self) -> dict[str, Tensor]:
         parts = {name: getattr(self, name) for name in PER_FRAME}
         return {name: part for name, part in parts.items() if part is not None}
 
+    def _check_words(self) -> None:
+        for name in ("id", "source", "licence"):
+            if not getattr(self, name).strip():
+                raise InputError(f"{name}: expected a name, got an empty one; name it")
+        if self.caption is not None and not self.caption.strip():
+            raise InputError(f"{self.id}: expected a caption or None, got an empty one; use None")
+        if self.scale not in get_args(Scale):
+            raise InputError(
+                f"{self.id}: expected a scale of {get_args(Scale)}, got {self.scale!r}"
+            )
+
     def _check_shapes(self) -> None:
-        size: tuple[int | str, int | str] = self.image_size or ("H", "W")
-        shapes: dict[str, tuple[int | str, ...]] = {
-            "frames": ("T", *size, 3),
-            "K": ("T", 3, 3),
-            "world_from_camera": ("T", 4, 4),
-            "depth": ("T", *size),
-            "points_world": ("T", *size, 3),
-            "mask": ("T", *size),
-        }
-        kinds = {"frames": torch.uint8, "mask": torch.bool}
         for name, part in self._per_frame().items():
-            kind = kinds.get(name, torch.float32)
-            check_tensor(f"{self.id}: {name}", part, shapes[name], kind)
+            check_tensor(f"{self.id}: {name}", part, *_FORMS[name])
+        sizes = {name: tuple(part.shape[1:3]) for name, part in self._maps().items()}
+        if len(set(sizes.values())) > 1:
+            raise InputError(
+                f"{self.id}: expected maps of one size, got (height, width) {sizes}; resize them"
+                " to the frames"
+            )
+
+    def _maps(self) -> dict[str, Tensor]:
+        parts = self._per_frame()
+        return {name: part for name, part in parts.items() if "H" in _FORMS[name][0]}
 
     def _check_values(self) -> None:
         if self.world_from_camera is not None:
             check_transforms(self.world_from_camera, name=f"{self.id}: world_from_camera")
         if self.K is not None and self.image_size is not None:
-            check_intrinsics(self.K, self.image_size)
+            check_intrinsics(self.K, self.image_size, name=f"{self.id}: K")
         if self.depth is not None and not bool(((self.depth >= 0) & self.depth.isfinite()).all()):
             raise InputError(
                 f"{self.id}: expected depth of at least 0, got NaN, infinite or negative numbers;"
                 " set it to 0 where nothing is known"
+            )
+        if self.points_world is not None and bool(self.points_world.isinf().any()):
+            raise InputError(
+                f"{self.id}: expected points or NaN, got infinite ones; set them to NaN where"
+                " nothing is known"
             )

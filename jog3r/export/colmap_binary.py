@@ -22,10 +22,12 @@ import numpy as np
 from jog3r.errors import FileError
 from jog3r.export.atomic import atomic_files
 from jog3r.export.colmap_records import (
+    LENS_PARAMETERS,
     PINHOLE_PARAMETERS,
     ColmapModel,
     Image,
     Lens,
+    LensModels,
     Points,
     Records,
     check_lens_model,
@@ -71,8 +73,27 @@ def read_colmap_binary(folder: str | Path) -> ColmapModel:
             fit each other; names the file and the record.
     """
     cameras, images, points = (as_path("folder", folder) / name for name in BINARY_FILES)
-    records = Records(_read_lenses(cameras), _read_images(images), _read_points(points))
-    return model_from_records(folder, records)
+    lenses = _read_lenses(cameras, PINHOLE_PARAMETERS)
+    return model_from_records(folder, Records(lenses, _read_images(images), _read_points(points)))
+
+
+def read_binary_images(folder: Path) -> tuple[dict[int, Lens], dict[int, Image]]:
+    """Read cameras, also those with distortion, and images, also of several sizes.
+
+    Raises:
+        FileError: missing, truncated or foreign file, or lenses that are not perspective.
+    """
+    lenses = _read_lenses(folder / BINARY_FILES[0], LENS_PARAMETERS)
+    return lenses, _read_images(folder / BINARY_FILES[1])
+
+
+def read_binary_points(folder: Path) -> Points:
+    """Read points alone.
+
+    Raises:
+        FileError: missing, truncated or foreign file.
+    """
+    return _read_points(folder / BINARY_FILES[2])
 
 
 def _camera_bytes(records: Records) -> list[bytes]:
@@ -157,7 +178,7 @@ class _Bytes:
             )
 
 
-def _read_lenses(path: Path) -> dict[int, Lens]:
+def _read_lenses(path: Path, known_models: LensModels) -> dict[int, Lens]:
     data = _Bytes(path)
     (count,) = data.take("Q")
     lenses: dict[int, Lens] = {}
@@ -165,9 +186,9 @@ def _read_lenses(path: Path) -> dict[int, Lens]:
         data.record = f"camera {index + 1} of {count}"
         number, model, width, height = data.take("IiQQ")
         name = MODELS[model] if 0 <= model < len(MODELS) else f"model number {model}"
-        check_lens_model(f"{path}: {data.record}", name)
+        check_lens_model(f"{path}: {data.record}", name, known_models)
         _check_new(data, number, lenses)
-        parameters = data.take(f"{len(PINHOLE_PARAMETERS[name])}d")
+        parameters = data.take(f"{len(known_models[name])}d")
         lenses[number] = Lens(name, width, height, parameters)
     data.end()
     return lenses

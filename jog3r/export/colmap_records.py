@@ -8,6 +8,7 @@ Source: COLMAP documentation, "Output Format" and "Camera Models".
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,14 @@ from jog3r.results import Cameras
 
 PINHOLE_PARAMETERS = {"SIMPLE_PINHOLE": ("f", "cx", "cy"), "PINHOLE": ("fx", "fy", "cx", "cy")}
 """The models without distortion, and what their numbers mean."""
+
+LensModels = Mapping[str, tuple[str, ...]]
+LENS_PARAMETERS: LensModels = PINHOLE_PARAMETERS | {
+    "SIMPLE_RADIAL": ("f", "cx", "cy", "k1"),
+    "RADIAL": ("f", "cx", "cy", "k1", "k2"),
+    "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
+}
+"""The perspective models, with and without distortion."""
 
 QUATERNION_TOLERANCE = 1e-2
 
@@ -221,13 +230,13 @@ def _matrix(lens: Lens) -> Tensor:
     return torch.tensor([[focal[0], 0.0, cx], [0.0, focal[-1], cy], [0.0, 0.0, 1.0]])
 
 
-def check_lens_model(place: str, model: str) -> None:
-    """Check that images of this model are pinhole images.
+def check_lens_model(place: str, model: str, known_models: LensModels) -> None:
+    """Check that a camera's model is one of those that the caller can use.
 
     Raises:
-        FileError: a model with distortion.
+        FileError: another model, one with distortion.
     """
-    if model not in PINHOLE_PARAMETERS:
+    if model not in known_models:
         known = " or ".join(PINHOLE_PARAMETERS)
         raise FileError(
             f"{place}: expected a camera model without distortion, {known}, got {model}; undistort"

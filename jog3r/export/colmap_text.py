@@ -20,10 +20,12 @@ import numpy as np
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_files
 from jog3r.export.colmap_records import (
+    LENS_PARAMETERS,
     PINHOLE_PARAMETERS,
     ColmapModel,
     Image,
     Lens,
+    LensModels,
     Points,
     Records,
     check_lens_model,
@@ -73,8 +75,27 @@ def read_colmap_text(folder: str | Path) -> ColmapModel:
             fit each other; names file, line and column.
     """
     cameras, images, points = (as_path("folder", folder) / name for name in TEXT_FILES)
-    records = Records(_read_lenses(cameras), _read_images(images), _read_points(points))
-    return model_from_records(folder, records)
+    lenses = _read_lenses(cameras, PINHOLE_PARAMETERS)
+    return model_from_records(folder, Records(lenses, _read_images(images), _read_points(points)))
+
+
+def read_text_images(folder: Path) -> tuple[dict[int, Lens], dict[int, Image]]:
+    """Read cameras, also those with distortion, and images, also of several sizes.
+
+    Raises:
+        FileError: missing, truncated or foreign file, or lenses that are not perspective.
+    """
+    lenses = _read_lenses(folder / TEXT_FILES[0], LENS_PARAMETERS)
+    return lenses, _read_images(folder / TEXT_FILES[1])
+
+
+def read_text_points(folder: Path) -> Points:
+    """Read points alone.
+
+    Raises:
+        FileError: missing, truncated or foreign file.
+    """
+    return _read_points(folder / TEXT_FILES[2])
 
 
 def _camera_lines(records: Records) -> Iterator[str]:
@@ -115,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def _read_lenses(path: Path) -> dict[int, Lens]:
+def _read_lenses(path: Path, known_models: LensModels) -> dict[int, Lens]:
     lenses: dict[int, Lens] = {}
     for line, words in _lines(path):
         if len(words) < 5:
@@ -123,8 +144,8 @@ def _read_lenses(path: Path) -> dict[int, Lens]:
                 f"{path}: line {line}: expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS[], got"
                 f" {len(words)} columns; is the file truncated?"
             )
-        check_lens_model(f"{path}: line {line}, column 2 (MODEL)", words[1])
-        names = ["CAMERA_ID", "MODEL", "WIDTH", "HEIGHT", *PINHOLE_PARAMETERS[words[1]]]
+        check_lens_model(f"{path}: line {line}, column 2 (MODEL)", words[1], known_models)
+        names = ["CAMERA_ID", "MODEL", "WIDTH", "HEIGHT", *known_models[words[1]]]
         _check_count(path, line, words, names)
         number, width, height = (
             whole_entry(path, line, column, names[column - 1], words[column - 1])

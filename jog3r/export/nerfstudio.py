@@ -94,33 +94,25 @@ def read_nerfstudio(path: str | Path) -> Nerfstudio:
             several sizes, or an `applied_scale`; names the entry.
     """
     content = read_json(path)
-    frames = content.get("frames")
-    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
-        raise FileError(f"{path}: frames: expected a list of cameras, got {_brief(frames)}")
-    if not frames:
-        raise FileError(f"{path}: frames: expected one entry per camera, got none")
+    frames = frame_entries(path, content)
     _check_no_distortion(path, content, "")
-    if content.get("applied_scale", 1.0) != 1.0:
-        raise FileError(
-            f"{path}: applied_scale: expected none, got {_brief(content['applied_scale'])};"
-            " divide the positions by it, and take it out"
-        )
-    saved_from_world = _applied_transform(path, content)
+    saved_from_world = applied_transform(path, content)
     files, K, sizes, matrices = [], [], [], []
     for index, frame in enumerate(frames):
         place = f"frames[{index}]."
         _check_no_distortion(path, frame, place)
-        fx, fy, cx, cy, width, height = _lens_entries(path, content, frame, place)
-        files.append(_text(path, frame, f"{place}file_path"))
+        fx, fy, cx, cy, width, height = lens_entries(path, content, frame, place)
+        files.append(text_entry(path, frame, f"{place}file_path"))
         K.append([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
         sizes.append((height, width))
-        matrices.append(_matrix(path, frame.get("transform_matrix"), f"{place}transform_matrix"))
+        matrix = frame.get("transform_matrix")
+        matrices.append(rigid_matrix(path, matrix, f"{place}transform_matrix"))
     if len(set(sizes)) > 1:
         raise FileError(
             f"{path}: w, h: expected images of one size, got (height, width)"
             f" {sorted(set(sizes))[:3]}; resize them first"
         )
-    ply_file = _text(path, content, "ply_file_path") if "ply_file_path" in content else None
+    ply_file = text_entry(path, content, "ply_file_path") if "ply_file_path" in content else None
     world_from_saved = np.linalg.inv(saved_from_world)
     world_from_camera = world_from_saved @ np.stack(matrices) @ CAMERA_FROM_OPENGL
     try:
@@ -128,6 +120,25 @@ def read_nerfstudio(path: str | Path) -> Nerfstudio:
     except InputError as error:
         raise FileError(f"{path}: {error}") from error
     return Nerfstudio(cameras, tuple(files), ply_file, saved_from_world)
+
+
+def frame_entries(path: str | Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of the frames.
+
+    Raises:
+        FileError: there are none, or an `applied_scale`.
+    """
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise FileError(f"{path}: frames: expected a list of cameras, got {_brief(frames)}")
+    if not frames:
+        raise FileError(f"{path}: frames: expected one entry per camera, got none")
+    if content.get("applied_scale", 1.0) != 1.0:
+        raise FileError(
+            f"{path}: applied_scale: expected none, got {_brief(content['applied_scale'])};"
+            " divide the positions by it, and take it out"
+        )
+    return frames
 
 
 def to_saved_world(points: Tensor) -> Tensor:
@@ -151,10 +162,14 @@ def _lens(K: list[list[float]], image_size: tuple[int, int]) -> dict[str, float]
     return dict(zip(LENS, numbers, strict=True))
 
 
-def _lens_entries(
+def lens_entries(
     path: str | Path, content: dict[str, Any], frame: dict[str, Any], place: str
 ) -> tuple[float, float, float, float, int, int]:
-    """Return fx fy cx cy w h, each the file's own or else the frame's."""
+    """Return fx fy cx cy w h, each the file's own or else the frame's.
+
+    Raises:
+        FileError: one of them is missing or no number; names the entry.
+    """
     numbers = []
     for name in LENS:
         entry = content.get(name, frame.get(name))
@@ -181,13 +196,22 @@ def _check_no_distortion(path: str | Path, entry: dict[str, Any], place: str) ->
         )
 
 
-def _applied_transform(path: str | Path, content: dict[str, Any]) -> np.ndarray:
+def applied_transform(path: str | Path, content: dict[str, Any]) -> np.ndarray:
+    """Return what takes points of the cameras' world to that of the file, 4x4.
+
+    Raises:
+        FileError: it is no rigid transform.
+    """
     entry = content.get("applied_transform", np.eye(4)[:3].tolist())
-    return _matrix(path, entry, "applied_transform")
+    return rigid_matrix(path, entry, "applied_transform")
 
 
-def _matrix(path: str | Path, entry: Any, place: str) -> np.ndarray:
-    """Return a rigid 4x4 transform given as 4x4 or 3x4."""
+def rigid_matrix(path: str | Path, entry: Any, place: str) -> np.ndarray:
+    """Return a rigid 4x4 transform given as 4x4 or 3x4.
+
+    Raises:
+        FileError: another shape, no finite numbers, mirrored or scaled; names the entry.
+    """
     try:
         given = np.array(entry, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -215,7 +239,12 @@ def _is_number(entry: Any) -> TypeGuard[float]:
     return kind and abs(entry) < 1e30  # NaN is not below
 
 
-def _text(path: str | Path, entries: dict[str, Any], place: str) -> str:
+def text_entry(path: str | Path, entries: dict[str, Any], place: str) -> str:
+    """Return the name of a file, the entry that `place` ends with.
+
+    Raises:
+        FileError: it is missing or no text.
+    """
     entry = entries.get(place.rpartition(".")[2])
     if not isinstance(entry, str) or not entry or "\0" in entry:
         raise FileError(f"{path}: {place}: expected the name of a file, got {_brief(entry)}")

@@ -1,0 +1,67 @@
+"""Single pictures of data sets: colours, and numbers stored as 16-bit PNG."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from jog3r.errors import FileError
+
+
+def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
+    """Decode a picture as it is stored: turning it upright would leave its camera behind.
+
+    Raises:
+        FileError: Missing, truncated or foreign file.
+    """
+    return torch.from_numpy(_decoded(path, "RGB"))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) [px] without decoding the picture.
+
+    Raises:
+        FileError: Missing or foreign file.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FileError(f"{path}: expected a readable image, got '{error}'") from error
+
+
+def read_16_bit(path: Path) -> np.ndarray:
+    """Decode the single channel of a PNG of 16 bits, uint16.
+
+    Raises:
+        FileError: Missing, truncated or foreign file, or one of colours or of 8 bits.
+    """
+    numbers = _decoded(path, None)
+    if numbers.ndim != 2 or numbers.dtype == np.uint8:
+        raise FileError(
+            f"{path}: expected one channel of 16 bits, got {numbers.dtype} {numbers.shape}"
+        )
+    return numbers.astype(np.uint16)
+
+
+def read_stencil(path: Path) -> UInt8[Tensor, "h w"]:
+    """Decode a mask's grey values.
+
+    Raises:
+        FileError: Missing, truncated or foreign file.
+    """
+    return torch.from_numpy(_decoded(path, "L"))
+
+
+def _decoded(path: Path, mode: str | None) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.array(image if mode is None else image.convert(mode))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FileError(f"{path}: expected a readable image, got '{error}'") from error

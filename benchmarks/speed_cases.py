@@ -106,7 +106,7 @@ def training_step(args: argparse.Namespace) -> Callable[[], Any]:
 
     def run() -> None:
         with torch.autocast("cpu", torch.bfloat16):
-            loss, _ = joint.losses(batch, torch.Generator().manual_seed(0))
+            loss, _ = joint.losses(batch, 0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(joint.parameters(), stage["trainer"]["gradient_clip_val"])
         optimiser.step()

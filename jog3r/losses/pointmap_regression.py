@@ -38,6 +38,7 @@ def pointmap_regression(
     norm_mode: NormMode = "avg_dis",
     gt_scale: bool = False,
     invariance: Invariance | None = None,
+    pixels: Float[Tensor, " 2"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
     """Compare predicted pointmaps with true ones, up to one scale per pair.
 
@@ -60,6 +61,9 @@ def pointmap_regression(
         norm_mode: see `NormMode`.
         gt_scale: leave the target as it is; a scale-invariant prediction takes on its scale.
         invariance: see `Invariance`; it acts on the normalised points.
+        pixels: what the sums over the valid pixels of each view are divided by, above 0; None for
+            their number. Where several processes share a batch, their mean number makes the mean
+            of their losses the loss of the whole batch.
 
     Returns:
         The loss, and details for the log, without gradient: `distance` (mean normalised distance
@@ -90,22 +94,22 @@ def pointmap_regression(
 
         # Where nothing is valid, distance and log confidence are zero and add nothing.
         per_pixel = confidence * distance - alpha * confidence.log()
-        count = valid.sum(dim=(1, 2, 3)).clamp(min=1)
+        count = valid.sum(dim=(1, 2, 3)).clamp(min=1) if pixels is None else pixels
         per_view = per_pixel.sum(dim=(1, 2, 3)) / count
         loss = per_view.sum()
         with torch.no_grad():
-            details = _details(distance, confidence, valid, scales[0] / scales[1])
+            details = _details(distance, confidence, valid, scales[0] / scales[1], count)
             details |= {"loss_1": per_view[0].clone(), "loss_2": per_view[1].clone()}
     return loss, details
 
 
 def _details(
-    distance: Tensor, confidence: Tensor, valid: Tensor, ratio: Tensor
+    distance: Tensor, confidence: Tensor, valid: Tensor, ratio: Tensor, count: Tensor
 ) -> dict[str, Tensor]:
     """Average over what is valid, for the log."""
     pairs = valid.any(dim=0).flatten(1).any(dim=1)
-    pixels = valid.sum().clamp(min=1)
-    of_views = distance.sum(dim=(1, 2, 3)) / valid.sum(dim=(1, 2, 3)).clamp(min=1)
+    pixels = count.sum()
+    of_views = distance.sum(dim=(1, 2, 3)) / count
     return {
         "distance": distance.sum() / pixels,
         "distance_1": of_views[0],

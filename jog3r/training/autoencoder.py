@@ -9,6 +9,8 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
+from jog3r.training.draws import check_seed, clip_generators
+from jog3r.training.processes import means_over_processes
 from jog3r.training.schedules import BETAS, with_warmup
 from jog3r.training.start import load_autoencoder
 
@@ -27,6 +29,10 @@ class AutoencoderTraining(pl.LightningModule):
         edge_weight: Weight of the differences between neighbouring pixels.
         kl_weight: Weight of the KL term.
         seed: Of the posterior's samples.
+
+    Raises:
+        FileError: No autoencoder to start from.
+        InputError: A negative seed.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class AutoencoderTraining(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_seed(seed)
         self.model = autoencoder.build()
         if start is not None:
             load_autoencoder(self.model, start)
@@ -60,21 +67,27 @@ class AutoencoderTraining(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Take one step on all frames of the batch."""
-        loss, parts = self.losses(batch["video"].flatten(0, 1), self.seed + self.global_step)
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, prog_bar=True)
+        loss, parts = self.losses(batch, self.seed)
+        logged = means_over_processes(parts)
+        self.log_dict({f"train/{name}": value for name, value in logged.items()}, prog_bar=True)
         return loss
 
-    def losses(self, frames: Tensor, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give the loss of frames `(N, 3, H, W)`, and its parts.
+    def losses(self, batch: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the loss of all frames of a batch, and its parts.
 
         Args:
-            frames: In [-1, 1].
-            seed: Of the posterior's sample.
+            batch: With `video` in [-1, 1] and `number`.
+            seed: Of the posterior's samples, with the clips' numbers.
+
+        Raises:
+            InputError: A batch without numbers.
         """
-        N, _, height, width = frames.shape
-        factor = self.model.factor
-        shape = (N, self.model.config.latent_channels, height // factor, width // factor)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(frames.device)
+        length, frames = batch["video"].shape[1], batch["video"].flatten(0, 1)
+        height, width = (side // self.model.factor for side in frames.shape[-2:])
+        shape = (length, self.model.config.latent_channels, height, width)
+        generators = clip_generators(seed, batch)
+        noise = torch.cat([torch.randn(shape, generator=each) for each in generators])
+        noise = noise.to(frames.device)
         reconstruction, mean, log_variance = self.model(frames, noise)
         return autoencoding_loss(
             reconstruction, frames, mean=mean, log_variance=log_variance, **self.weights
@@ -87,7 +100,8 @@ class AutoencoderTraining(pl.LightningModule):
         """
         latents = self.model.encode(batch["video"])
         self.psnr.update(self.model.decode(latents), batch["video"])
-        self.log_dict({"val/psnr": self.psnr, "val/latent_std": latents.std()}, prog_bar=True)
+        self.log("val/psnr", self.psnr, prog_bar=True)
+        self.log("val/latent_std", latents.std(), prog_bar=True, sync_dist=True)
 
     @torch.no_grad()
     def calibrate(self, video: Tensor) -> None:

@@ -1,11 +1,9 @@
 """Stages two and three: generation and reconstruction together, L = L_gen + lambda L_rec."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
@@ -22,9 +20,18 @@ from jog3r.losses.variational_bound import variational_bound
 from jog3r.model import JOG3R
 from jog3r.routes.prompts import encode_texts, encodes_empty, null_text
 from jog3r.routes.video_formats import video_format
+from jog3r.training.draws import Draws, check_seed, clip_generators, draw, seed_step
+from jog3r.training.processes import (
+    allow_idle_parameters,
+    mean_over_processes,
+    means_over_processes,
+)
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
 from jog3r.training.trained_parts import TrainedParts
+
+VALIDATION_SEED = 0
+"""Of what is random in validation, whatever the seed of the run, so that runs can be compared."""
 
 
 class JointTraining(pl.LightningModule):
@@ -33,7 +40,12 @@ class JointTraining(pl.LightningModule):
     L_gen: the checkpoint's prediction over the full range of t with the real prompt (dropped now
     and then for guidance). L_rec: confidence-weighted pointmap regression at low noise with the
     empty prompt. Both halves go through the backbone in one batched call; the reconstruction half
-    leaves it at the tap.
+    leaves it at the tap. A half of weight 0 is not computed at all; clips of one frame and clips
+    without depth and cameras train generation only.
+
+    What is random depends on the seed and on each clip's place in the stream alone, and losses are
+    those of the batches of all processes together: one process with batches of 4 and two with
+    batches of 2 train alike.
 
     Args:
         model: Architecture of everything.
@@ -44,7 +56,8 @@ class JointTraining(pl.LightningModule):
         optimiser: Muon on the inner matrices, or AdamW on everything.
         gradient_checkpointing: Compute the backbone's blocks again in the backward pass instead of
             keeping what they computed: less memory, more time.
-        rec_weight: lambda.
+        gen_weight: Of L_gen; 0 for reconstruction only.
+        rec_weight: lambda; 0 for generation only.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
         variance_weight: Of the variational bound in L_gen, for backbones that predict the variance
@@ -61,7 +74,8 @@ class JointTraining(pl.LightningModule):
 
     Raises:
         FileError: Nothing to start from.
-        InputError: A timestep_power that is not above 0, or parts to train that the model lacks.
+        InputError: A timestep_power that is not above 0, negative weights or two of 0, a negative
+            seed, or parts to train that the model lacks.
 
     Source: JOG3R section 3.
     """
@@ -74,6 +88,7 @@ class JointTraining(pl.LightningModule):
         trained: TrainedParts | None = None,
         optimiser: Literal["muon", "adamw"] = "muon",
         gradient_checkpointing: bool = False,
+        gen_weight: float = 1.0,
         rec_weight: float = 1.0,
         pairs_per_clip: int = 4,
         prompt_dropout: float = 0.1,
@@ -89,61 +104,76 @@ class JointTraining(pl.LightningModule):
         super().__init__()
         if not timestep_power > 0.0:
             raise InputError(f"timestep_power: expected a number above 0, got {timestep_power}")
+        _check_weights(gen_weight, rec_weight)
+        check_seed(seed)
         words = isinstance(model.text_encoder, TextEncoder.Config)
         self.model = JOG3R(model, word_tokenizer(vocabulary()) if words else None)
         if start is not None:
             load_start(self.model, start)
+        if rec_weight > 0.0:
+            self.model.stitched.check_head()
         (trained or TrainedParts()).apply(self.model)
         self.model.stitched.backbone.gradient_checkpointing = gradient_checkpointing
         self.optimiser = optimiser
-        self.rec_weight, self.pairs_per_clip = rec_weight, pairs_per_clip
+        self.gen_weight, self.rec_weight = gen_weight, rec_weight
+        self.pairs_per_clip = pairs_per_clip
         self.prompt_dropout, self.max_depth = prompt_dropout, max_depth
         self.timestep_power, self.variance_weight = timestep_power, variance_weight
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
         self.seed = seed
 
+    def setup(self, stage: str) -> None:
+        """Prepare for steps in which the head is idle."""
+        allow_idle_parameters(self.trainer.strategy)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Take one step; what is random depends on the seed, the step and the process alone."""
-        # Batches whose gradients accumulate to one step draw their own.
-        within = batch_idx % self.trainer.accumulate_grad_batches
-        place = [self.seed, self.global_step, within, self.global_rank]
-        # torch looks at 32 bits of a seed only, so all of these are mixed into as many.
-        seed = int(np.random.SeedSequence(place).generate_state(1)[0])
-        loss, parts = self.losses(batch, torch.Generator().manual_seed(seed))
-        gen = {"train/gen": parts.pop("gen"), "train/loss": loss}
-        self.log_dict({f"train/{name}": value for name, value in parts.items()})
-        self.log_dict(gen | {"train/frames": float(batch["depth"].shape[1])}, prog_bar=True)
+        """Take one step."""
+        seed_step(self.seed, batch)
+        loss, parts = self.losses(batch, self.seed)
+        logged = means_over_processes({"loss": loss, **parts})
+        shown = {"loss", "gen"} & {*logged}
+        self.log_dict({f"train/{name}": logged.pop(name) for name in shown}, prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in logged.items()})
+        self.log("train/frames", float(_frames(batch)), prog_bar=True)
         return loss
 
-    def losses(
-        self, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give L_gen + lambda L_rec of a batch, and the parts.
+    def losses(self, batch: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give the weighted loss of a batch, and its parts.
 
         Args:
-            batch: As `jog3r.training.world_data.collate` makes it.
-            generator: Of all that is random.
+            batch: As `jog3r.training.world_data.collate` makes it, or as
+                `jog3r.training.prepared_data` does; without `depth` it trains generation only.
+            seed: Of all that is random, with the clips' numbers.
 
         Returns:
-            The loss; `gen`, and for clips of two frames or more `rec`, `distance`, `confidence`.
+            The loss; `gen`, unless its weight is 0, and for clips of two frames or more with depth,
+            unless its weight is 0, `rec`, `distance`, `confidence`.
+
+        Raises:
+            InputError: A batch without numbers, or one on which nothing can train because L_gen is
+                left out.
         """
         latents = self._latents(batch)
-        drawn = self._draw(latents, batch, generator)
-        prediction, tokens = self._predict(latents, drawn, batch)
-        gen = self._generation_loss(latents, drawn, prediction)
-        if tokens is None:
-            return gen, {"gen": gen.detach()}
-        clips, frames = tokens.shape[:2]
-        partners = sample_partners(clips, frames, self.pairs_per_clip, generator=generator)
-        rec, details = self.reconstruction_loss(tokens, partners.to(tokens.device), batch)
-        parts = {
-            "gen": gen,
-            "rec": rec,
-            "distance": details["distance"],
-            "confidence": details["confidence"],
-        }
-        return gen + self.rec_weight * rec, {name: part.detach() for name, part in parts.items()}
+        generators = clip_generators(seed, batch)
+        drawn = draw(generators, self.model.schedule, latents, pairs=self.pairs_per_clip)
+        reconstructs = self.rec_weight > 0.0 and latents.shape[2] > 1 and "depth" in batch
+        parts: dict[str, Tensor] = {}
+        if self.gen_weight == 0.0:
+            _check_reconstructs(reconstructs, batch)
+            tokens: Tensor | None = self._tokens(latents, drawn, batch)
+        else:
+            t_gen = self._times(drawn, batch)
+            prediction, tokens = self._predict(
+                latents, drawn, batch, t_gen=t_gen, reconstructs=reconstructs
+            )
+            parts["gen"] = self._generation_loss(latents, drawn, prediction, t_gen)
+        if tokens is not None:
+            rec, details = self.reconstruction_loss(tokens, drawn.partners, batch)
+            parts |= {"rec": rec, **{name: details[name] for name in ("distance", "confidence")}}
+        weights = {"gen": self.gen_weight, "rec": self.rec_weight}
+        loss = torch.stack([weights[name] * parts[name] for name in weights if name in parts]).sum()
+        return loss, {name: part.detach() for name, part in parts.items()}
 
     def reconstruction_loss(
         self, tokens: Tensor, partners: Tensor, batch: dict[str, Any]
@@ -184,14 +214,21 @@ class JointTraining(pl.LightningModule):
             "valid_1": valid[clips, first],
             "valid_2": valid[clips, partners],
         }
-        return pointmap_regression(**{name: x.flatten(0, 1) for name, x in by_pair.items()})
+        # While training, the batches of all processes count as one.
+        pixels = torch.stack([by_pair[name].sum() for name in ("valid_1", "valid_2")]).float()
+        pixels = mean_over_processes(pixels) if self.training else pixels
+        return pointmap_regression(
+            **{name: x.flatten(0, 1) for name, x in by_pair.items()},
+            pixels=torch.where(pixels > 0.0, pixels, 1.0),
+        )
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Log the same losses on held-out clips, with the same random numbers every time."""
-        loss, parts = self.losses(batch, torch.Generator().manual_seed(batch_idx))
+        loss, parts = self.losses(batch, VALIDATION_SEED)
         self.log_dict(
             {"val/loss": loss, **{f"val/{name}": value for name, value in parts.items()}},
-            batch_size=len(batch["caption"]),
+            batch_size=len(batch["number"]),
+            sync_dist=True,
         )
 
     def configure_optimizers(self) -> Any:
@@ -231,73 +268,75 @@ class JointTraining(pl.LightningModule):
         ]
         return encode_texts(self.model, [*rows, *empties])
 
-    def _draw(self, latents: Tensor, batch: dict[str, Any], generator: torch.Generator) -> "_Draws":
-        """Draw what is random in a step. A change of order here changes every later training."""
-        clips, device = len(latents), latents.device
-        noise = self.model.schedule.draw_noise((2, *latents.shape), generator).to(device)
-        uniform = [torch.rand(clips, generator=generator).to(device) for _ in range(3)]
-        return _Draws(
-            noise=noise,
-            t_gen=self.model.schedule.draw_timesteps(
-                uniform[0] ** self.timestep_power,
-                video_format(self.model, clips, batch["depth"].shape[1]),
-            ),
-            t_rec=(uniform[1] * (RECONSTRUCTION_MAX + 1)).long(),
-            kept=(uniform[2] >= self.prompt_dropout).tolist(),
-        )
+    def _times(self, drawn: Draws, batch: dict[str, Any]) -> Tensor:
+        """Give the timesteps of generation, over the whole range."""
+        told = video_format(self.model, drawn.uniform.shape[1], _frames(batch))
+        uniform = drawn.uniform[0].to(drawn.noise.device)
+        return self.model.schedule.draw_timesteps(uniform**self.timestep_power, told)
 
     def _predict(
-        self, latents: Tensor, drawn: "_Draws", batch: dict[str, Any]
+        self,
+        latents: Tensor,
+        drawn: Draws,
+        batch: dict[str, Any],
+        *,
+        t_gen: Tensor,
+        reconstructs: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """Run both halves in one call; clips of a single frame have no pairs and no second half."""
-        schedule, network = self.model.schedule, self.model.stitched
-        noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
-        (clips, _, frames), length = latents.shape[:3], batch["depth"].shape[1]
-        if frames == 1:
-            text = self._text(batch, drawn.kept, empty=0)
-            told = video_format(self.model, clips, length)
-            out = network(noisy, drawn.t_gen.float(), *text, video_format=told)
+        """Run generation, with reconstruction in the same call."""
+        network, clips, length = self.model.stitched, len(latents), _frames(batch)
+        noisy = self.model.schedule.add_noise(latents, drawn.noise[0], t_gen)
+        kept = (drawn.uniform[2] >= self.prompt_dropout).tolist()
+        text = self._text(batch, kept, empty=clips if reconstructs else 0)
+        told = video_format(self.model, 2 * clips if reconstructs else clips, length)
+        if not reconstructs:
+            out = network(noisy, t_gen.float(), *text, video_format=told)
             return out.prediction, None
-        text = self._text(batch, drawn.kept, empty=clips)
-        both = torch.cat([noisy, schedule.add_noise(latents, drawn.noise[1], drawn.t_rec)])
-        times = torch.cat([drawn.t_gen, drawn.t_rec]).float()
-        told = video_format(self.model, 2 * clips, length)
+        little, t_rec = self._at_little_noise(latents, drawn)
+        both, times = torch.cat([noisy, little]), torch.cat([t_gen, t_rec]).float()
         return network.joint(both, times, *text, reconstructed=clips, video_format=told)
 
-    def _generation_loss(self, latents: Tensor, drawn: "_Draws", prediction: Tensor) -> Tensor:
+    def _tokens(self, latents: Tensor, drawn: Draws, batch: dict[str, Any]) -> Tensor:
+        """Run reconstruction alone, until the tap."""
+        little, times = self._at_little_noise(latents, drawn)
+        text = encode_texts(self.model, [""] * len(latents))
+        told = video_format(self.model, len(latents), _frames(batch))
+        return self.model.stitched.tokens(little, times.float(), *text, video_format=told)
+
+    def _at_little_noise(self, latents: Tensor, drawn: Draws) -> tuple[Tensor, Tensor]:
+        times = (drawn.uniform[1] * (RECONSTRUCTION_MAX + 1)).long().to(latents.device)
+        return self.model.schedule.add_noise(latents, drawn.noise[1], times), times
+
+    def _generation_loss(
+        self, latents: Tensor, drawn: Draws, prediction: Tensor, t_gen: Tensor
+    ) -> Tensor:
         """Give the squared error, and the bound of the variance where the network predicts it."""
         schedule = self.model.schedule
-        loss = generation_loss(prediction, schedule.target(latents, drawn.noise[0], drawn.t_gen))
+        loss = generation_loss(prediction, schedule.target(latents, drawn.noise[0], t_gen))
         learns = prediction.shape[1] == 2 * latents.shape[1]
         if not learns or not isinstance(schedule, NoiseSchedule):
             return loss
-        noisy = schedule.add_noise(latents, drawn.noise[0], drawn.t_gen)
-        bound = variational_bound(prediction, latents, noisy, drawn.t_gen, schedule=schedule)
+        noisy = schedule.add_noise(latents, drawn.noise[0], t_gen)
+        bound = variational_bound(prediction, latents, noisy, t_gen, schedule=schedule)
         return loss + self.variance_weight * bound
 
 
-@dataclass(frozen=True)
-class _Draws:
-    """What is random in one step.
-
-    Attributes:
-        noise: `(2, B, C, T, h, w)`, of generation and of reconstruction.
-        t_gen: Timesteps of generation, over the whole range.
-        t_rec: Timesteps of reconstruction, in the low-noise range.
-        kept: Which captions are not dropped.
-    """
-
-    noise: Tensor
-    t_gen: Tensor
-    t_rec: Tensor
-    kept: list[bool]
+def _frames(batch: dict[str, Any]) -> int:
+    """Give the length of a batch's clips; precomputed latents are one per frame."""
+    return batch["video"].shape[1] if "video" in batch else batch["latents"].shape[2]
 
 
-def sample_partners(clips: int, frames: int, pairs: int, *, generator: torch.Generator) -> Tensor:
-    """Draw for each clip the second frames of its pairs, without repeats.
+def _check_weights(gen: float, rec: float) -> None:
+    if not (gen >= 0.0 and rec >= 0.0 and gen + rec > 0.0):
+        raise InputError(
+            f"gen_weight, rec_weight: expected two numbers of at least 0, one of them above, got"
+            f" {gen} and {rec}; 0 leaves a half of the training out"
+        )
 
-    Returns:
-        `(clips, min(pairs, frames - 1))`, from 1 to frames - 1.
-    """
-    order = torch.rand(clips, frames - 1, generator=generator).argsort(dim=1)
-    return 1 + order[:, :pairs]
+
+def _check_reconstructs(reconstructs: bool, batch: dict[str, Any]) -> None:
+    if not reconstructs:
+        raise InputError(
+            f"batch: expected clips of 2 frames or more with depth and cameras, since gen_weight is"
+            f" 0, got {_frames(batch)} frames and {[*batch]}; choose other data or train generation"
+        )

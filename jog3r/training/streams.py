@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from jog3r.errors import InputError
@@ -82,6 +83,13 @@ class StreamDataModule(pl.LightningDataModule):
             "rank": trainer.global_rank if trainer else 0,
             "world_size": trainer.world_size if trainer else 1,
         }
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Move a batch, but for its numbers: reading them back would wait for the device."""
+        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return {**moved, "number": batch["number"]}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Count what training has used, so that a resumed run goes on with the next batch."""

@@ -298,3 +298,22 @@ def test_half_precision_is_widened_first() -> None:
     narrow = {n: v.bfloat16() if v.is_floating_point() else v for n, v in arguments.items()}
     loss, details = pointmap_regression(**narrow)
     assert loss.dtype == details["distance"].dtype == torch.float32
+
+
+def test_parts_of_a_batch_add_up_to_the_whole() -> None:
+    """Processes that divide a batch get its loss and gradients, however the pixels fall."""
+    whole = pairs(P=4)
+    whole["valid_1"][:2] = False  # the first half has far fewer pixels
+    whole["valid_1"][0, 0] = True
+    halves = [{name: x[part] for name, x in whole.items()} for part in (slice(2), slice(2, 4))]
+    counts = torch.stack([whole[f"valid_{view}"].sum() for view in (1, 2)]).double()
+    found = [pointmap_regression(**half, pixels=counts / 2) for half in halves]
+    loss, details = pointmap_regression(**whole)
+    torch.testing.assert_close((found[0][0] + found[1][0]) / 2, loss)
+    for name in ("distance", "confidence", "loss_1", "distance_2"):
+        torch.testing.assert_close((found[0][1][name] + found[1][1][name]) / 2, details[name])
+    assert abs(sum(pointmap_regression(**half)[0] for half in halves) / 2 - loss) > 0.01
+    expected = gradients(whole)
+    of_halves = [gradients({**half, "pixels": counts / 2}) for half in halves]
+    for name in PREDICTED:
+        torch.testing.assert_close(torch.cat([of[name] for of in of_halves]) / 2, expected[name])

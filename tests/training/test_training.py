@@ -1,6 +1,7 @@
 """Training: the losses as the design states them, streams that resume, recipes that explain."""
 
 import copy
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from jog3r.training import joint as joint_module
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.callbacks import PublishWeights
 from jog3r.training.cli import main
-from jog3r.training.joint import JointTraining, sample_partners
+from jog3r.training.draws import clip_generators, sample_partners
+from jog3r.training.joint import JointTraining
 from jog3r.training.start import AUTOENCODER_FILE
 from jog3r.training.world_data import WorldBatches, WorldDataModule
 from jog3r.weights_file import weights_bytes
@@ -48,7 +50,7 @@ def joint(tiny_model: Any, tmp_path: Path) -> JointTraining:
 
 class TestJointLosses:
     def test_both_losses_reach_what_they_should(self, joint: JointTraining, world: World) -> None:
-        loss, parts = joint.losses(batches(world).batch(0), torch.Generator().manual_seed(0))
+        loss, parts = joint.losses(batches(world).batch(0), 0)
         torch.testing.assert_close(loss.detach(), parts["gen"] + parts["rec"])
         loss.backward()
         for name, parameter in joint.model.named_parameters():
@@ -59,13 +61,10 @@ class TestJointLosses:
                 assert parameter.grad.isfinite().all(), name
 
     def test_behind_the_tap_only_generation_trains(
-        self, joint: JointTraining, world: World, generator: torch.Generator
+        self, joint: JointTraining, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        batch = batches(world).batch(0)
-        latents = joint.model.autoencoder.encode(batch["video"])
-        _, tokens = joint._predict(latents, joint._draw(latents, batch, generator), batch)
-        assert tokens is not None
-        loss, _ = joint.reconstruction_loss(tokens, torch.tensor([[1, 3], [2, 1]]), batch)
+        monkeypatch.setattr(joint, "gen_weight", 0.0)
+        loss, _ = joint.losses(batches(world).batch(0), 0)
         loss.backward()
         tap = joint.model.stitched.tap
         blocks = joint.model.stitched.get_submodule("backbone.blocks")
@@ -118,7 +117,7 @@ class TestJointLosses:
         batch = batches(world, frames_per_batch=64).batch(0)
         times = []
         for seed in range(6):
-            joint.losses(batch, torch.Generator().manual_seed(seed))
+            joint.losses(batch, seed)
             assert seen["reconstructed"] == 16
             assert seen["prompts"][16:] == [""] * 16
             times.append(seen["timestep"])
@@ -131,7 +130,7 @@ class TestJointLosses:
 
     def test_clips_of_one_frame_have_no_pairs(self, joint: JointTraining, world: World) -> None:
         batch = batches(world, clip_lengths={1: 1.0}).batch(0)
-        loss, parts = joint.losses(batch, torch.Generator().manual_seed(0))
+        loss, parts = joint.losses(batch, 0)
         assert set(parts) == {"gen"}
         assert loss.isfinite()
 
@@ -147,19 +146,98 @@ class TestJointLosses:
 
         monkeypatch.setattr(joint_module, "generation_loss", spy)
         batch = batches(world).batch(0)
-        loss, parts = joint.losses(batch, torch.Generator().manual_seed(0))
+        loss, parts = joint.losses(batch, 0)
         assert loss.isfinite()
         assert set(parts) == {"gen", "rec", "distance", "confidence"}
         clean = joint.model.autoencoder.encode(batch["video"])
-        noise = torch.randn(2, *clean.shape, generator=torch.Generator().manual_seed(0))[0]
-        torch.testing.assert_close(targets[0], clean - noise)
+        noises = [
+            torch.randn(2, *clean.shape[1:], generator=each)[0]
+            for each in clip_generators(0, batch)
+        ]
+        torch.testing.assert_close(targets[0], clean - torch.stack(noises))
+
+    def test_generation_only(self, joint: JointTraining, world: World) -> None:
+        joint.rec_weight = 0.0
+        batch = batches(world).batch(0)
+        loss, parts = joint.losses(batch, 0)
+        assert set(parts) == {"gen"}
+        torch.testing.assert_close(loss.detach(), parts["gen"])
+        # The same clips without geometry give the same, whatever the weight.
+        joint.rec_weight = 1.0
+        for name in ("depth", "K", "world_from_camera"):
+            del batch[name]
+        again, parts = joint.losses(batch, 0)
+        assert set(parts) == {"gen"}
+        torch.testing.assert_close(again, loss)
+
+    def test_reconstruction_only(self, joint: JointTraining, world: World) -> None:
+        joint.gen_weight = 0.0
+        batch = batches(world).batch(0)
+        loss, parts = joint.losses(batch, 0)
+        assert set(parts) == {"rec", "distance", "confidence"}
+        torch.testing.assert_close(loss.detach(), parts["rec"])
+        joint.gen_weight = 1.0
+        torch.testing.assert_close(joint.losses(batch, 0)[1]["rec"], parts["rec"])
+
+    def test_weights_of_the_halves(self, joint: JointTraining, world: World) -> None:
+        joint.gen_weight, joint.rec_weight = 0.5, 3.0
+        loss, parts = joint.losses(batches(world).batch(0), 0)
+        torch.testing.assert_close(loss.detach(), 0.5 * parts["gen"] + 3.0 * parts["rec"])
+
+    def test_nothing_to_reconstruct(self, joint: JointTraining, world: World) -> None:
+        joint.gen_weight = 0.0
+        batch = batches(world, clip_lengths={1: 1.0}).batch(0)
+        with pytest.raises(InputError, match="expected clips of 2 frames or more with depth"):
+            joint.losses(batch, 0)
+
+    def test_the_loss_of_a_batch_is_that_of_its_parts(
+        self, joint: JointTraining, world: World
+    ) -> None:
+        """What is random belongs to the clip, so a batch is the mean of its clips' losses."""
+        batch = batches(world, frames_per_batch=16).batch(0)
+        whole = joint.losses(batch, 7)[1]["gen"]
+        alone = [
+            joint.losses({name: part[i : i + 1] for name, part in batch.items()}, 7)[1]["gen"]
+            for i in range(4)
+        ]
+        torch.testing.assert_close(torch.stack(alone).mean(), whole)
+        assert not torch.isclose(joint.losses(batch, 8)[1]["gen"], whole)
+        assert not torch.isclose(joint.losses(batch, 7 + (1 << 32))[1]["gen"], whole)
+
+    @pytest.mark.parametrize(
+        "weights",
+        [(0.0, 0.0), (-1.0, 1.0), (1.0, -1.0), (float("nan"), 1.0)],
+    )
+    def test_weights_that_train_nothing(
+        self, tiny_model: Any, weights: tuple[float, float]
+    ) -> None:
+        with pytest.raises(InputError, match="gen_weight, rec_weight: expected two numbers"):
+            JointTraining(
+                tiny_model.config, start=None, gen_weight=weights[0], rec_weight=weights[1]
+            )
+
+    def test_a_negative_seed(self, tiny_model: Any) -> None:
+        with pytest.raises(InputError, match="seed: expected 0 or more, got -1"):
+            JointTraining(tiny_model.config, start=None, seed=-1)
+
+    def test_a_batch_without_numbers(self, joint: JointTraining, world: World) -> None:
+        batch = batches(world).batch(0)
+        del batch["number"]
+        with pytest.raises(InputError, match="expected number, the place of each clip"):
+            joint.losses(batch, 0)
+
+    def test_reconstruction_needs_a_head(self, tiny_model: Any) -> None:
+        network = dataclasses.replace(tiny_model.config.network, tap=None)
+        config = dataclasses.replace(tiny_model.config, network=network)
+        with pytest.raises(InputError, match="expected a backbone with a pointmap head"):
+            JointTraining(config, start=None)
+        JointTraining(config, start=None, rec_weight=0.0)
 
     def test_partners_do_not_repeat(self, generator: torch.Generator) -> None:
-        partners = sample_partners(50, 6, pairs=4, generator=generator)
-        assert partners.shape == (50, 4)
-        assert all(len(set(row)) == 4 for row in partners.tolist())
-        assert set(partners.flatten().tolist()) == {1, 2, 3, 4, 5}
-        assert sample_partners(2, 3, pairs=4, generator=generator).shape == (2, 2)
+        partners = [sample_partners(6, 4, generator).tolist() for _ in range(50)]
+        assert all(len(row) == len(set(row)) == 4 for row in partners)
+        assert {partner for row in partners for partner in row} == {1, 2, 3, 4, 5}
+        assert sample_partners(3, 4, generator).shape == (2,)
 
     def test_a_power_that_is_none(self, tiny_model: Any, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="timestep_power: expected a number above 0, got -1"):
@@ -176,6 +254,15 @@ class TestStream:
         first, second = (iter(batches(world, rank=r, world_size=2)) for r in (0, 1))
         for stream in (first, second, first, second):
             assert torch.equal(next(alone)["video"], next(stream)["video"])
+
+    def test_another_stream_than_the_checkpoints(self) -> None:
+        kept = data().state_dict()
+        again = data()
+        again.load_state_dict({**kept, "batches_done": 3})
+        assert again.batches_done == 3
+        other = WorldDataModule(**{**STREAM, "seed": 4, "frames_per_batch": 8})
+        with pytest.raises(InputError, match=r"data: expected the stream of the checkpoint, \{'s"):
+            other.load_state_dict(kept)
 
     def test_resuming_goes_on(self, world: World) -> None:
         stream = iter(batches(world))
@@ -203,17 +290,20 @@ class TestStream:
             WorldDataModule(**{"frames_per_batch": 8, "clip_lengths": {4: 1.0}, **changed})
 
 
+STREAM: dict[str, Any] = {
+    "size": 16,
+    "samples": 1,
+    "shadows": False,
+    "frames_per_batch": 4,
+    "clip_lengths": {2: 1.0},
+    "validation_clips": 2,
+    "validation_frames": 2,
+    "workers": 0,
+}
+
+
 def data() -> WorldDataModule:
-    return WorldDataModule(
-        size=16,
-        samples=1,
-        shadows=False,
-        frames_per_batch=4,
-        clip_lengths={2: 1.0},
-        validation_clips=2,
-        validation_frames=2,
-        workers=0,
-    )
+    return WorldDataModule(**STREAM)
 
 
 def trainer(steps: int, folder: Path, *callbacks: pl.Callback) -> pl.Trainer:

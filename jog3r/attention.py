@@ -1,5 +1,9 @@
 """Scaled dot-product attention, with a quicker way for short sequences on a CPU."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +16,18 @@ SHORT_BFLOAT16 = 512
 
 MOST_BFLOAT16 = 2**26
 """Number of products of a query and a key up to which they are held at once in bfloat16."""
+
+_FUSED_ONLY = ContextVar("_FUSED_ONLY", default=False)
+
+
+@contextmanager
+def fused_only() -> Iterator[None]:
+    """Take torch's fused kernel whatever the length, as on accelerators, to count its cost."""
+    token = _FUSED_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _FUSED_ONLY.reset(token)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -46,6 +62,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
 
 def _is_short(q: Tensor, k: Tensor, v: Tensor) -> bool:
     keys = k.shape[-2]
+    if _FUSED_ONLY.get():
+        return False
     if q.dtype == torch.bfloat16:
         return keys <= SHORT_BFLOAT16 and q.shape[:-1].numel() * keys <= MOST_BFLOAT16
     trained = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)

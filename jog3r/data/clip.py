@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
@@ -119,7 +120,7 @@ class Clip:
             )
         kept = torch.as_tensor(chosen)
         parts = {name: part[kept] for name, part in self._per_frame().items()}
-        return self.replaced(**parts, fps=self._fps_of(set(kept.diff().abs().tolist())))
+        return self.replaced(**parts, fps=fps_of_frames(self.fps, chosen))
 
     def replaced(self, **changed: Any) -> "Clip":
         """Return a clip with some of its fields changed.
@@ -128,12 +129,6 @@ class Clip:
             InputError: As the constructor.
         """
         return replace(self, **changed)
-
-    def _fps_of(self, steps: set[int]) -> float | None:
-        if self.fps is None or not steps:
-            return self.fps
-        even = len(steps) == 1 and 0 not in steps
-        return self.fps / min(steps) if even else None
 
     def _per_frame(self) -> dict[str, Tensor]:
         parts = {name: getattr(self, name) for name in PER_FRAME}
@@ -179,3 +174,20 @@ class Clip:
                 f"{self.id}: expected points or NaN, got infinite ones; set them to NaN where"
                 " nothing is known"
             )
+
+
+def fps_of_frames(fps: float | None, frames: Sequence[int]) -> float | None:
+    """Return the frame rate of some frames of a clip; None where they are not evenly spaced.
+
+    Args:
+        fps: Of the clip, if known.
+        frames: Chosen from it.
+
+    Example:
+        >>> fps_of_frames(12.0, [6, 4, 2]), fps_of_frames(12.0, [0, 1, 3])
+        (6.0, None)
+    """
+    steps = {abs(after - before) for before, after in pairwise(frames)}
+    if fps is None or not steps:
+        return fps
+    return fps / min(steps) if len(steps) == 1 and 0 not in steps else None

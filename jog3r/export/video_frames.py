@@ -21,8 +21,6 @@ from jog3r.export.frame_stack import FrameStack
 from jog3r.export.mp4 import box_is_cut, decoded, to_rgb, true_size, video_stream
 from jog3r.result_checks import as_path
 
-VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
-
 
 class VideoFacts(NamedTuple):
     """What the header of a file says."""

@@ -47,3 +47,7 @@ class SaveError(Jog3rError, OSError):
 
 class MissingPackageError(Jog3rError, ImportError):
     """A feature needs a package that is not installed or does not load; the message says which."""
+
+
+class TrainingError(Jog3rError, RuntimeError):
+    """Training cannot go on: its loss or its gradients are NaN or infinite."""

@@ -97,14 +97,30 @@ def video_tokens(
         seeds: Of the noise, one per sample.
         fps: Rate of the frames; None for the model's own.
     """
-    network = model.stitched
     latents = model.autoencoder.encode(video.to(model.device))
+    return latent_tokens(model, latents, seeds, frames=video.shape[1], fps=fps)
+
+
+@torch.inference_mode()
+def latent_tokens(
+    model: "JOG3R", latents: Tensor, seeds: Sequence[int], *, frames: int, fps: float | None = None
+) -> Tensor:
+    """Give the tokens at the tap `(B, T, S, D)` of videos that have been encoded before.
+
+    Args:
+        model: The model.
+        latents: `(B, C, T, h, w)`, clean.
+        seeds: Of the noise, one per sample.
+        frames: Length of the videos.
+        fps: Rate of the frames; None for the model's own.
+    """
+    latents = latents.to(model.device)
     noise = model.schedule.unit_noise(latents.shape[1:], seeds).to(model.device)
     times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
     noisy = model.schedule.add_noise(latents, noise, times)
     text, text_mask = encode_texts(model, [""] * len(latents))
-    told = video_format(model, len(latents), video.shape[1], fps=fps)
-    return network.tokens(noisy, times.float(), text, text_mask, video_format=told)
+    told = video_format(model, len(latents), frames, fps=fps)
+    return model.stitched.tokens(noisy, times.float(), text, text_mask, video_format=told)
 
 
 @torch.inference_mode()

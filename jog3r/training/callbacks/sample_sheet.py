@@ -1,7 +1,7 @@
-"""What happens beside the training steps: publishing weights, drawing sample sheets."""
+"""One picture per validation: generated videos, and depth beside the truth."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -9,15 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from jog3r.alignment import star
-from jog3r.export.atomic import atomic_file
 from jog3r.model import JOG3R
 from jog3r.routes.arguments import SamplingOptions
-from jog3r.routes.pointmaps import token_pointmaps, video_tokens
+from jog3r.routes.pointmaps import token_pointmaps
 from jog3r.routes.text_to_video import decode, sample_latents
-from jog3r.training.autoencoder import AutoencoderTraining
+from jog3r.training.callbacks.held_out import held_out_frames, held_out_tokens
 from jog3r.training.joint import JointTraining
-from jog3r.training.start import AUTOENCODER_FILE
-from jog3r.weights_file import weights_bytes
 
 # One prompt per thing a sheet should show: colours, shapes, rooms, open ground, two objects.
 SHEET_PROMPTS = (
@@ -28,33 +25,6 @@ SHEET_PROMPTS = (
     "a purple cone in a wooden room, warm light, the camera turns right",
     "a gallery, the camera moves forward",
 )
-
-
-class PublishWeights(pl.Callback):
-    """Write safetensors when training ends, after weight averaging has put the averages in place.
-
-    Args:
-        folder: Where to write to.
-        dtype: Of a model's weights.
-    """
-
-    def __init__(
-        self, folder: str, *, dtype: Literal["float16", "bfloat16", "float32"] = "float16"
-    ) -> None:
-        self.folder, self.dtype = Path(folder), getattr(torch, dtype)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write an autoencoder, its latents set to unit variance, or a whole model."""
-        if not trainer.is_global_zero:
-            return
-        if isinstance(pl_module, AutoencoderTraining):
-            data: Any = trainer  # lightning does not declare its datamodule
-            video = torch.cat([batch["video"] for batch in data.datamodule.val_dataloader()])
-            pl_module.calibrate(video.to(pl_module.device))
-            with atomic_file(self.folder / AUTOENCODER_FILE) as file:
-                file.write(weights_bytes(pl_module.model, torch.float32))
-        elif isinstance(pl_module, JointTraining):
-            pl_module.model.save_pretrained(self.folder, dtype=self.dtype)
 
 
 class SampleSheet(pl.Callback):
@@ -80,15 +50,20 @@ class SampleSheet(pl.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Draw the sheet beside the first batch, while averaged weights are still in place."""
-        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+        if batch_idx or trainer.sanity_checking or not isinstance(pl_module, JointTraining):
             return
-        if not isinstance(pl_module, JointTraining):
-            return
+        # Every process, since each may hold a part of every weight.
+        rows = _generated(pl_module.model, self.steps, self.frames)
+        if "depth" in batch:
+            rows = torch.cat([rows, _depths(pl_module.model, batch)])
+        if trainer.is_global_zero:
+            self._save(rows, trainer.global_step)
+
+    def _save(self, rows: Tensor, step: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        generated = _generated(pl_module.model, self.steps, self.frames)
-        picture = Image.fromarray(torch.cat([generated, _depths(pl_module.model, batch)]).numpy())
+        picture = Image.fromarray(rows.numpy())
         picture = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)
-        picture.save(self.folder / f"step_{trainer.global_step:06d}.png")
+        picture.save(self.folder / f"step_{step:06d}.png")
 
 
 def _generated(model: JOG3R, steps: int, frames: int) -> Tensor:
@@ -115,9 +90,9 @@ def _depths(model: JOG3R, batch: dict[str, Any]) -> Tensor:
 
     First frame, its true depth, last frame, predicted depth of the first; brighter is nearer.
     """
-    rows = []
-    for i, tokens in enumerate(video_tokens(model, batch["video"], [0] * len(batch["video"]))):
-        ends = ((batch["video"][i, [0, -1]] + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1)
+    rows, frames = [], held_out_frames(model, batch)
+    for i, tokens in enumerate(held_out_tokens(model, batch)):
+        ends = ((frames[i, [0, -1]] + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1)
         true = _grey(batch["depth"][i, 0])
         predicted = _grey(token_pointmaps(model, tokens, star(2)).points_i[0, ..., 2])
         rows.append(torch.cat([ends[0].cpu(), true.cpu(), ends[1].cpu(), predicted], dim=1))

@@ -128,7 +128,11 @@ def _handheld(time: Tensor, step: float, turn: float, seed: int) -> tuple[Tensor
 
 def cast(world_from_camera: Tensor, K: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the z-depth (T, h, w) of the nearest surface along every pixel's ray."""
-    rays = rays_camera(K, size)
+    return cast_rays(world_from_camera, rays_camera(K, size))
+
+
+def cast_rays(world_from_camera: Tensor, rays: Tensor) -> Tensor:
+    """Return the z-depth (T, h, w) of the nearest surface along rays (T, h, w, 3) with z = 1."""
     origin = world_from_camera[:, None, None, :3, 3]
     direction = transform_points(world_from_camera, rays) - origin
     normal, offset = PLANES[:, :3], PLANES[:, 3]

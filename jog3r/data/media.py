@@ -199,11 +199,16 @@ def _images_in(folder: Path) -> list[Path]:
             raise FileError(
                 f"{path}: expected an image, got a folder or a link to nothing; move it elsewhere"
             )
-    return sorted(images, key=lambda path: _natural(path.name))
+    return sorted(images, key=lambda path: natural_order(path.name))
 
 
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that sorts numbers inside names by value: 2.jpg before 10.jpg."""
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that sorts numbers inside names by value: 2.jpg before 10.jpg.
+
+    Example:
+        >>> sorted(["10.jpg", "2.jpg", "1.jpg"], key=natural_order)
+        ['1.jpg', '2.jpg', '10.jpg']
+    """
     parts = re.split(r"([0-9]+)", name.lower())
     key = [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]
     return key, name  # the name itself decides between 1.png and 01.png

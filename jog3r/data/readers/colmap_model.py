@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jog3r.data.media import natural_order
 from jog3r.data.readers.lens import Lens, opencv_lens
 from jog3r.errors import FileError
 from jog3r.export.colmap_binary import BINARY_FILES, read_binary_images, read_binary_points
@@ -55,7 +56,7 @@ def read_cameras(folder: Path) -> tuple[Camera, ...]:
         )
     return tuple(
         Camera(image.name, lenses[image.lens], _pose(image), image.points[image.points >= 0])
-        for image in sorted(images.values(), key=lambda image: image.name)
+        for image in sorted(images.values(), key=lambda image: natural_order(image.name))
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from jog3r.data.readers.colmap_model import has_model, read_cameras, sparse_depth
 from jog3r.data.readers.posed import PosedReader, Scene, View
+from jog3r.errors import FileError
 from jog3r.export.cameras_json import read_json
 
 MODELS = "reconstruct/[0-9][0-9][0-9]/[0-9][0-9][0-9]/*/*"
@@ -36,7 +37,8 @@ class MegaScenes(PosedReader):
         depth: Give the depth of the points that a photograph shows, at their pixels, 0 elsewhere.
         size: (height, width) [px] that every photograph is fitted to.
 
-    Source: github.com/MegaScenes/dataset, README; Tung et al., "MegaScenes".
+    Source: github.com/MegaScenes/dataset, README; "MegaScenes: Scene-Level View Synthesis at
+        Scale", ECCV 2024.
     """
 
     name = "megascenes"
@@ -83,6 +85,11 @@ class MegaScenes(PosedReader):
         if not path.is_file():
             return {}
         names = read_json(path)
+        wrong = [name for name, number in names.items() if not isinstance(number, int)]
+        if wrong:
+            raise FileError(
+                f"{path}: {wrong[0]}: expected the number of a scene, got another value"
+            )
         return {number: name.replace("_", " ") for name, number in names.items()}
 
 

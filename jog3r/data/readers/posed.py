@@ -165,7 +165,7 @@ class PosedReader(ClipReader):
             id=entry.id,
             K=torch.stack(matrices).float(),
             world_from_camera=cameras,
-            caption=self._caption(place),
+            caption=self._caption(place) or None,
             **parts,
             **self._origin(place),
         )
@@ -233,11 +233,12 @@ def _wrong_views(views: Sequence[View], *, same_size: bool) -> dict[int, Problem
     known: set[Path] = set()
     for index, view in enumerate(views):
         fault = lenses[view.lens] or _camera_fault(view.world_from_camera) or _file_fault(view)
-        if view.file in known:
+        if not fault and view.file in known:
             fault = "duplicate-id", "expected every picture once, got it again; the first is used"
-        known.add(view.file)
         if fault:
             wrong[index] = frame_problem(fault[0], str(view.file), fault[1])
+        else:
+            known.add(view.file)
     sizes = Counter(view.lens.size for index, view in enumerate(views) if index not in wrong)
     if same_size and len(sizes) > 1:
         usual = sizes.most_common(1)[0][0]

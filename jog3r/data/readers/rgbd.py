@@ -1,6 +1,5 @@
 """Colour and depth with a tracked camera: ScanNet's exported layout, and 7-Scenes."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from jog3r.data.media import natural_order
 from jog3r.data.readers.lens import Lens
 from jog3r.data.readers.pictures import picture_size, read_16_bit
 from jog3r.data.readers.posed import PosedReader, Scene, View, frame_problem, map_on_frame
@@ -149,7 +149,7 @@ def _names(folder: Path, layout: Layout) -> list[str]:
         before, after = pattern.split("{}")
         where = (folder / before) if before else folder
         names |= {path.name[: -len(after)] for path in where.glob(f"*{after}")}
-    return sorted(names, key=lambda name: (int(re.sub(r"\D", "", name) or 0), name))
+    return sorted(names, key=natural_order)
 
 
 def _lenses(folder: Path, layout: Layout, names: Sequence[str]) -> tuple[Lens, Lens]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jog3r.data.media import natural_order
 from jog3r.data.readers.interface import Problem
 from jog3r.data.readers.lens import Lens, opencv_lens
 from jog3r.data.readers.posed import View, frame_problem
@@ -61,7 +62,7 @@ def read_views(
         world_from_camera = world_from_saved @ matrix @ CAMERA_FROM_OPENGL
         views.append(View(picture_of(file), lens, world_from_camera, frame))
     # Stable: entries that name one picture twice keep their order.
-    return tuple(sorted(views, key=lambda view: view.file)), tuple(problems)
+    return tuple(sorted(views, key=lambda view: natural_order(str(view.file)))), tuple(problems)
 
 
 def _lens(path: Path, content: dict[str, Any], frame: dict[str, Any], place: str) -> Lens:

@@ -34,11 +34,12 @@ def test_sequences(tree: Path) -> None:
     ids = ["apple/110_1_2", "apple/111_3_4", "toy bus/9_9_9"]
     assert [entry.id for entry in index.entries] == ids
     assert index.problems == ()
-    for entry in index.entries:
-        clip = reader.read(entry)
+    clips = [reader.read(entry) for entry in index.entries]
+    for clip in clips:
         check_truth(clip, colour=1.2, depth=0.002)
         assert clip.depth is not None
         assert not bool(clip.depth[:, :4].any())  # the depth mask's part
+    clip = clips[2]
     assert clip.caption == "toy bus"
     assert clip.missing == ("fps", "points_world", "mask")
     assert (clip.source, clip.licence) == ("CO3Dv2", "CC BY-NC 4.0")
@@ -141,7 +142,7 @@ def test_announced_sequences_without_files_are_counted(tmp_path: Path) -> None:
     frames = co3d_frames(tmp_path, "apple/1_1_1", shoot(LENS, frames=2), format="ndc_isotropic")
     ghost = [frame | {"sequence_name": "2_2_2"} for frame in frames]
     for number, frame in enumerate(ghost):
-        frame["image"] = frame["image"] | {"path": f"apple/2_2_2/images/{number}.jpg"}
+        frame["image"] = {"path": f"apple/2_2_2/images/{number}.jpg", "size": [72, 56]}
     write_jgz(tmp_path / "apple/frame_annotations.jgz", frames + ghost)
     index = CO3D(tmp_path).index
     assert index.announced == 2

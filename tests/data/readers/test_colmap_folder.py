@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from jog3r.data.clip import Clip
 from jog3r.data.readers.colmap import ColmapFolder
 from jog3r.data.readers.lens import Lens
 from jog3r.data.readers.registry import open_reader
@@ -57,8 +58,10 @@ def test_pictures_and_sparse_depth(tmp_path: Path, lens: Lens, kind: str) -> Non
     _check_points(clip, model)
 
 
-def _check_points(clip: object, model: Model) -> None:
+def _check_points(clip: Clip, model: Model) -> None:
     """Every point that an image lists and that its picture shows has its own depth there."""
+    assert clip.K is not None
+    assert clip.depth is not None
     camera_of = {name: (camera, ids) for name, camera, _, ids in model.images}
     for frame, name in enumerate(["walk/1.png", "walk/2.png", "walk/3.png", "walk/10.png"]):
         camera, ids = camera_of[name]

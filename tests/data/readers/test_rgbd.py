@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from jog3r.data.clip import Clip
 from jog3r.data.readers.lens import Lens
 from jog3r.data.readers.registry import open_reader
 from jog3r.data.readers.rgbd import RGBD, SEVEN_SCENES_LENS
 from jog3r.errors import FileError
+from jog3r.geometry import invert, project, transform_points, unproject
 from tests.data.readers.trees import (
     check_reprojection,
     check_truth,
@@ -29,9 +31,9 @@ DEPTH = Lens((55.0, 55.5), (32.5, 24.5), (48, 64))
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for number, path in (("00", "arc"), ("01", "handheld")):
-        scene = tmp_path / "scans" / f"scene0000_{number}"
-        scannet_scene(scene, shoot(COLOR, path=path), shoot(DEPTH, path=path))
+    arc, walk = tmp_path / "scans/scene0000_00", tmp_path / "scans/scene0000_01"
+    scannet_scene(arc, shoot(COLOR), shoot(DEPTH))
+    scannet_scene(walk, shoot(COLOR, path="handheld"), shoot(DEPTH, path="handheld"))
     return tmp_path
 
 
@@ -40,10 +42,11 @@ def test_scannet(tree: Path) -> None:
     ids = ["scans/scene0000_00", "scans/scene0000_01"]
     assert [entry.id for entry in reader.index.entries] == ids
     assert reader.index.problems == ()
-    for entry in reader.index.entries:
-        clip = reader.read(entry)
+    clips = [reader.read(entry) for entry in reader.index.entries]
+    for clip in clips:
         assert clip.image_size == (96, 128)
         check_truth(clip, colour=1.2, depth=0.03)
+    clip = clips[0]
     assert (clip.source, clip.scale) == ("ScanNet", "metric")
     assert clip.licence == "ScanNet Terms of Use (research)"
     (alone,) = RGBD(tree / "scans" / "scene0000_00").index.entries
@@ -150,19 +153,21 @@ def test_a_real_walk(shared: Path, tmp_path: Path) -> None:
         metres = np.asarray(stored) / 1000
     # Every stored pixel is 2 x 2 of the colours'.
     assert float(clip.depth[0, 101, 201]) == pytest.approx(metres[50, 100], abs=1e-6)
-    assert float(_carried(clip.depth, clip.K, clip.world_from_camera)) < 0.02
+    assert _carried(clip) < 0.02
 
 
-def _carried(depth: torch.Tensor, K: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
+def _carried(clip: Clip) -> float:
     """Return the median difference [m] of depth carried from frame 0 to frame 1."""
-    from jog3r.geometry import invert, project, transform_points, unproject
-
+    depth, K, cameras = clip.depth, clip.K, clip.world_from_camera
+    assert depth is not None
+    assert K is not None
+    assert cameras is not None
     world = transform_points(cameras[0], unproject(depth[0], K[0])[depth[0] > 0])
     pixel, z = project(transform_points(invert(cameras[1]), world), K[1])
     inside = (z > 0) & (pixel >= 0).all(-1) & (pixel < pixel.new_tensor([540, 360])).all(-1)
     column, row = pixel[inside].long().unbind(-1)
     there = depth[1, row, column]
-    return (z[inside] - there)[there > 0].abs().median()
+    return float((z[inside] - there)[there > 0].abs().median())
 
 
 def test_reprojection_would_notice_a_wrong_unit(tree: Path) -> None:

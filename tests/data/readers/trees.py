@@ -139,8 +139,10 @@ def _straight(pixel: Tensor, K: Tensor) -> Tensor:
 def save(path: Path, numbers: np.ndarray) -> None:
     """Write a picture of 8 or of 16 bits."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(numbers)
-    image.save(path, **({"quality": 98, "subsampling": 0} if path.suffix == ".jpg" else {}))
+    if path.suffix == ".jpg":
+        Image.fromarray(numbers).save(path, quality=98, subsampling=0)
+    else:
+        Image.fromarray(numbers).save(path)
 
 
 def millimetres(depth: Tensor, none: int = 0) -> np.ndarray:

@@ -4,8 +4,8 @@ Branch 1 describes view 1 and branch 2 describes view 2, both in the frame of ca
 layer each branch attends to itself, then to what the other branch was **before** that layer. The
 names of parameters are those of public DUSt3R checkpoints.
 
-Shapes: P pairs, S tokens of a view (row by row), D channels. A view that is the same for all pairs
-may come once: until the pairs part in the middle of the first layer, it is worked on once.
+Shapes: P pairs, S tokens of a view (row by row), D channels. A first view that consecutive pairs
+share may come once: until the pairs part in the middle of the first layer, it is worked on once.
 
 Source: DUSt3R section 3.1 (Wang et al. 2024); JOG3R section 3 (6 layers); numbers checked against
 parity/dust3r.
@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from jog3r.errors import InputError
 from jog3r.heads.orientation import Layout
 from jog3r.heads.rope2d import Rotation
-from jog3r.heads.rotary_attention import CrossAttention, SelfAttention
+from jog3r.heads.rotary_attention import CrossAttention, SelfAttention, once_per_pair
 
 NORM_EPS = 1e-6
 
@@ -64,8 +64,8 @@ class PairBranches(nn.Module):
         """Run all layers, and hand out the tokens behind those that are asked for.
 
         Args:
-            tokens_1: features of view 1 `(P or 1, S, in_width)`.
-            tokens_2: features of view 2, likewise.
+            tokens_1: features of view 1 `(G, S, in_width)`, each that of P / G consecutive pairs.
+            tokens_2: features of view 2 `(P, S, in_width)`.
             layout_1: how the tokens of view 1 lie.
             layout_2: how those of view 2 lie.
             keep: layers whose tokens are wanted; the first is 1, and 0 is what came in.
@@ -104,10 +104,10 @@ class PairBranches(nn.Module):
             C = self.decoder_embed.in_features
             if tokens.shape[-1] != C:
                 raise InputError(f"tokens_{view}: expected {C} channels, got {tokens.shape[-1]}")
-        if len(tokens_2) == 0 or len(tokens_1) not in (1, len(tokens_2)):
+        if not len(tokens_1) or not len(tokens_2) or len(tokens_2) % len(tokens_1):
             raise InputError(
-                f"tokens_2: expected as many as tokens_1, {len(tokens_1)}, and at least one,"
-                f" got {len(tokens_2)}"
+                f"tokens_2: expected as many as tokens_1, {len(tokens_1)}, or equally many for each"
+                f" of them, and at least one, got {len(tokens_2)}"
             )
 
     def run(self, block: nn.Module, *args: Tensor | Rotation) -> Tensor:
@@ -157,14 +157,15 @@ class PairDecoder(PairBranches):
 
     def forward(
         self,
-        tokens_1: Float[Tensor, "p s c"],
+        tokens_1: Float[Tensor, "g s c"],
         tokens_2: Float[Tensor, "p s c"],
         grid: tuple[int, int],
     ) -> tuple[Float[Tensor, "p s d"], Float[Tensor, "p s d"]]:
         """Decode pairs of views.
 
         Args:
-            tokens_1: features of view 1, row by row.
+            tokens_1: features of view 1, row by row; one for each pair, or one for each run of
+                p / g consecutive pairs that share it, which is then worked on once.
             tokens_2: features of view 2.
             grid: rows and columns of the tokens, h w = S.
 
@@ -214,7 +215,8 @@ class DecoderBlock(nn.Module):
     def forward(self, x_PSD: Tensor, y_PSD: Tensor, place_x: Rotation, place_y: Rotation) -> Tensor:
         """Update the tokens of one view, given those of the other."""
         x_PSD = x_PSD + self.attn(self.norm1(x_PSD), place_x)
-        x_PSD = x_PSD + self.cross_attn(self.norm2(x_PSD), self.norm_y(y_PSD), place_x, place_y)
+        other = self.cross_attn(self.norm2(x_PSD), self.norm_y(y_PSD), place_x, place_y)
+        x_PSD = once_per_pair(x_PSD, len(other)) + other
         return x_PSD + self.mlp(self.norm3(x_PSD))
 
 

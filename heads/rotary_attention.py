@@ -1,7 +1,7 @@
 """Attention with rotary positions: within a view, and from one view to another.
 
-Shapes: P pairs, S tokens of a view (row by row), D channels, N heads. A view that is the same for
-all pairs may come once (P = 1); it is then worked on once and meets all pairs.
+Shapes: P pairs, S tokens of a view (row by row), D channels, N heads. A view that consecutive pairs
+share may come once; it is then worked on once and meets all of them.
 """
 
 from torch import Tensor, nn
@@ -44,8 +44,16 @@ class CrossAttention(nn.Module):
         k = rotate(self._split(self.projk(y_PSD)), place_y)
         v = self._split(self.projv(y_PSD))
         P = max(len(q), len(k))
-        q, k, v = (t.expand(P, -1, -1, -1) for t in (q, k, v))
+        q, k, v = (once_per_pair(t, P) for t in (q, k, v))
         return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
     def _split(self, x_PSD: Tensor) -> Tensor:
         return x_PSD.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def once_per_pair(views: Tensor, pairs: int) -> Tensor:
+    """Give each view as often as there are pairs that share it, one after the other."""
+    if len(views) == pairs:
+        return views
+    shared = views[:, None].expand(-1, pairs // len(views), *views.shape[1:])
+    return shared.flatten(0, 1)

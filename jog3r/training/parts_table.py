@@ -62,12 +62,14 @@ def stage_module(stage: Mapping[str, Any]) -> nn.Module:
     with torch.device("meta"):
         if path.endswith(".AutoencoderTraining"):
             return from_plain(FrameAutoencoder.Config, given["autoencoder"], "autoencoder").build()
-        if not path.endswith(".JointTraining"):
+        if not path.endswith((".JointTraining", ".PairTraining")):
             raise InputError(
-                "model.class_path: expected jog3r's AutoencoderTraining or JointTraining, got"
-                f" {path or 'none'}; correct the recipe"
+                "model.class_path: expected jog3r's AutoencoderTraining, JointTraining or"
+                f" PairTraining, got {path or 'none'}; correct the recipe"
             )
         config = from_plain(JOG3R.Config, given.get("model", {}), "model")
+        if path.endswith(".PairTraining"):
+            return JOG3R(config)
         words = isinstance(config.text_encoder, TextEncoder.Config)
         model = JOG3R(config, word_tokenizer(vocabulary()) if words else None)
     from_plain(TrainedParts, given.get("trained") or {}, "trained").apply(model)

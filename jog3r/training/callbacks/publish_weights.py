@@ -9,6 +9,7 @@ import torch
 from jog3r.export.atomic import atomic_file
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.joint import JointTraining
+from jog3r.training.pairs import PairTraining
 from jog3r.training.start import AUTOENCODER_FILE
 from jog3r.weights_file import weights_bytes
 
@@ -36,5 +37,5 @@ class PublishWeights(pl.Callback):
             pl_module.calibrate(video.to(pl_module.device))
             with atomic_file(self.folder / AUTOENCODER_FILE) as file:
                 file.write(weights_bytes(pl_module.model, torch.float32))
-        elif isinstance(pl_module, JointTraining):
+        elif isinstance(pl_module, JointTraining | PairTraining):
             pl_module.model.save_pretrained(self.folder, dtype=self.dtype)

@@ -6,6 +6,7 @@ straight picture can be looked up in the stored one: no lens has to be inverted.
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -144,10 +145,10 @@ def straighten(
     Raises:
         FileError: As `Lens.straight_matrix`.
     """
-    K = lens.straight_matrix()
     if not lens.distorted:
-        return picture, K
-    return look_up(picture, lens, K, lens.size, mode="bilinear"), K
+        return picture, lens.matrix
+    K, grid = _straight(lens)
+    return _sampled(picture, grid, mode="bilinear", padding_mode="border"), K
 
 
 def look_up(
@@ -155,28 +156,37 @@ def look_up(
     lens: Lens,
     K: Float[Tensor, "3 3"],
     size: tuple[int, int],
-    *,
-    mode: str = "nearest",
 ) -> Float[Tensor, "h2 w2 c"]:
-    """Look values up for the pixels of another camera at the same place.
+    """Look values up for the pixels of another camera at the same place, and never average them.
 
     Args:
         values: On the pixels of the lens.
         lens: That took them.
         K: Of the other camera.
         size: (height, width) of its picture [px].
-        mode: `nearest`, with 0 where the lens did not see, or `bilinear`, with the border there.
+
+    Returns:
+        The nearest pixel's value; 0 where the lens did not see.
     """
+    return _sampled(values.float(), _grid(lens, K, size), mode="nearest", padding_mode="zeros")
+
+
+# The frames of a scene share their lens.
+@lru_cache(maxsize=2)
+def _straight(lens: Lens) -> tuple[Tensor, Tensor]:
+    K = lens.straight_matrix()
+    return K, _grid(lens, K, lens.size)
+
+
+def _grid(lens: Lens, K: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return where the pixels of a camera lie on a lens' picture, whose borders are at -1 and 1."""
     pixels = lens.pixels(_rays(pixel_centres(size, dtype=torch.float64), K))
-    grid = 2 * pixels / pixels.new_tensor([lens.size[1], lens.size[0]]) - 1
-    found = F.grid_sample(
-        values.double().permute(2, 0, 1)[None],
-        grid[None],
-        mode=mode,
-        padding_mode="zeros" if mode == "nearest" else "border",
-        align_corners=False,
-    )
-    return found[0].permute(1, 2, 0).to(values)
+    return (2 * pixels / pixels.new_tensor([lens.size[1], lens.size[0]]) - 1).float()
+
+
+def _sampled(values: Tensor, grid: Tensor, **how: str) -> Tensor:
+    found = F.grid_sample(values.permute(2, 0, 1)[None], grid[None], align_corners=False, **how)
+    return found[0].permute(1, 2, 0)
 
 
 def _rays(pixels: Tensor, K: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ Part = Literal[
 """What may be known of a clip."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
+GEOMETRY: tuple[Part, ...] = ("depth", "K", "world_from_camera")
+"""What reconstruction learns from."""
 Scale = Literal["metric", "relative"]
 
 # Shape and dtype of what a clip has once per frame.

@@ -160,6 +160,22 @@ def wanted_frames(entry: ClipEntry, frames: Sequence[int] | None) -> list[int]:
     return chosen
 
 
+def clip_of_files(entry: ClipEntry, **parts: Any) -> Clip:
+    """Build a clip of what its files say.
+
+    Args:
+        entry: Of the clip.
+        parts: As `Clip` takes them.
+
+    Raises:
+        FileError: They contradict each other or make no clip.
+    """
+    try:
+        return Clip(id=entry.id, **parts)
+    except InputError as error:
+        raise FileError(f"{entry.id}: expected files that make a clip, got {error}") from error
+
+
 def _each_id_once(found: Index) -> Index:
     entries: dict[str, ClipEntry] = {}
     again = []

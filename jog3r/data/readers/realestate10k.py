@@ -13,7 +13,14 @@ from jog3r.data.clip import Clip, Part, fps_of_frames
 from jog3r.data.clip_fit import fit_clip
 from jog3r.data.media import IMAGE_SUFFIXES
 from jog3r.data.readers.image_files import read_images
-from jog3r.data.readers.interface import ClipEntry, ClipReader, Index, Problem, wanted_frames
+from jog3r.data.readers.interface import (
+    ClipEntry,
+    ClipReader,
+    Index,
+    Problem,
+    clip_of_files,
+    wanted_frames,
+)
 from jog3r.data.readers.tables import TABLES, read_captions
 from jog3r.data.readers.video_files import VideoFiles
 from jog3r.errors import FileError
@@ -185,8 +192,8 @@ class RealEstate10K(ClipReader):
         _, times_us = _camera_times(Path(place.cameras))
         pictures = _pictures(place, rows, times_us)
         read = read_realestate10k(place.cameras, image_size=(pictures.shape[1], pictures.shape[2]))
-        clip = Clip(
-            id=entry.id,
+        clip = clip_of_files(
+            entry,
             source=self.source,
             licence=self.licence,
             frames=pictures,

@@ -2,10 +2,12 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jog3r.data.readers.interface import ClipReader
 from jog3r.errors import InputError
+
+if TYPE_CHECKING:
+    from jog3r.data.readers.interface import ClipReader
 
 # Name -> "module:class"; imported when asked for.
 HOMES = {
@@ -22,7 +24,7 @@ HOMES = {
 }
 
 
-def open_reader(folder: str | Path | None, name: str, **options: Any) -> ClipReader:
+def open_reader(folder: str | Path | None, name: str, **options: Any) -> "ClipReader":
     """Open a folder as a data set.
 
     Args:

@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 from jog3r.data.clip import Clip, Part, fps_of_frames
 from jog3r.data.clip_fit import fit_clip
-from jog3r.data.readers.interface import ClipEntry, ClipReader, Index, Problem, wanted_frames
+from jog3r.data.readers.interface import (
+    ClipEntry,
+    ClipReader,
+    Index,
+    Problem,
+    clip_of_files,
+    wanted_frames,
+)
 from jog3r.data.readers.tables import TABLES, Row, caption_text, empty_caption, read_rows
 from jog3r.data.readers.video_files import VideoFiles
 from jog3r.errors import FileError
@@ -170,8 +177,8 @@ class VideoTable(ClipReader):
 
         place: Place = entry.place
         chosen = wanted_frames(entry, frames)
-        clip = Clip(
-            id=entry.id,
+        clip = clip_of_files(
+            entry,
             source=self.source,
             licence=place.licence,
             frames=read_frames(place.video, chosen),

@@ -11,7 +11,14 @@ from jog3r.data.clip import Clip, Part, fps_of_frames
 from jog3r.data.clip_fit import fit_clip
 from jog3r.data.media import IMAGE_SUFFIXES, image_names
 from jog3r.data.readers.image_files import read_images
-from jog3r.data.readers.interface import ClipEntry, ClipReader, Index, Problem, wanted_frames
+from jog3r.data.readers.interface import (
+    ClipEntry,
+    ClipReader,
+    Index,
+    Problem,
+    clip_of_files,
+    wanted_frames,
+)
 from jog3r.data.readers.tables import caption_text, empty_caption
 from jog3r.data.readers.video_files import VIDEO_SUFFIXES, files_below
 from jog3r.errors import FileError
@@ -152,8 +159,8 @@ class Videos(ClipReader):
         """
         place: Place = entry.place
         chosen = wanted_frames(entry, frames)
-        clip = Clip(
-            id=entry.id,
+        clip = clip_of_files(
+            entry,
             source=self.source,
             licence=self.licence,
             frames=_frames(place, chosen),

@@ -54,8 +54,9 @@ ARROWS: dict[str, set[str]] = {
         "weights_file",
     },
     "conversion": {"model"},
-    "training": {"model", "losses", "metrics"},
+    "training": {"model", "losses", "metrics", "conversion"},
     "cli": {"training", "conversion", "viewer", "curation", "paths"},
+    "__main__": {"cli"},
 }
 # Arrows that point up. `video.save("shot.mp4")` is worth one, drawn inside a function, and text
 # features are saved in the same way;

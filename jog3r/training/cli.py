@@ -4,52 +4,141 @@ import argparse
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from jog3r.errors import FileError, InputError, Jog3rError
 from jog3r.training.recipes import read_stages
+from jog3r.training.run_folders import check_unused, clear, is_first_process, newest_checkpoint
 
-if TYPE_CHECKING:
-    from lightning.pytorch.cli import LightningCLI
+LAST = "last"
+"""Stands for the newest checkpoint of a stage, or for its beginning where there is none."""
+# What torch and Lightning say when a checkpoint is of another model or another optimiser.
+OF_ANOTHER = (
+    "in loading state_dict|different number of parameter groups|match the size of optimizer's group"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Train by a recipe.
 
     Args:
-        arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, and overrides such
-            as `--trainer.max_steps 10`, which apply to every stage that runs.
+        arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, `--ckpt_path FILE`
+            (`last` for the newest), `--overwrite`, and overrides such as `--trainer.max_steps 10`,
+            which apply to every stage that runs.
 
     Raises:
         FileError: The recipe does not exist or is not YAML with `stages`, or the checkpoint to go
-            on from does not exist.
-        InputError: No such stage, or a key or value that LightningCLI refuses.
+            on from does not exist, is damaged or belongs to another model.
+        InputError: No such stage, a key or value that LightningCLI refuses, one checkpoint for
+            several stages, or a run that would overwrite an earlier one.
     """
     parser = argparse.ArgumentParser(prog="jog3r train", allow_abbrev=False)
     parser.add_argument("--config", required=True, type=Path)
     parser.add_argument("--stage")
     parser.add_argument("--print-config", action="store_true")
+    parser.add_argument("--ckpt_path")
+    parser.add_argument("--overwrite", action="store_true")
     known, overrides = parser.parse_known_args(list(arguments))
-    stages = read_stages(known.config)
-    if known.stage is not None and known.stage not in stages:
-        raise InputError(
-            f"--stage: expected one of {list(stages)}, got {known.stage}; leave it out to run all"
+    stages = _chosen(read_stages(known.config), known.stage)
+    starts = _starts(stages, known)
+    fresh = {name: config for name, config in stages.items() if starts[name] is None}
+    for name, config in stages.items():
+        if is_first_process():
+            # A comment, so that printed configs are YAML. noqa: this is the command line.
+            print(f"# stage {name}", flush=True)  # noqa: T201
+        given = {**config, "ckpt_path": starts[name]}
+        _run(
+            name,
+            given,
+            overrides,
+            print_only=known.print_config,
+            before_fit=partial(_make_room, fresh, overwrite=known.overwrite),
         )
-    for name in stages if known.stage is None else [known.stage]:
-        # A comment, so that printed configs are YAML. noqa: this is the command line.
-        print(f"# stage {name}", flush=True)  # noqa: T201
-        _run(name, stages[name], overrides, print_only=known.print_config)
+        fresh = {}  # all of them had to be free before the first one ran for hours
 
 
-def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_only: bool) -> None:
-    import lightning.pytorch as pl
+def _chosen(stages: dict[str, dict[str, Any]], name: str | None) -> dict[str, dict[str, Any]]:
+    if name is None:
+        return stages
+    if name not in stages:
+        raise InputError(
+            f"--stage: expected one of {list(stages)}, got {name}; leave it out to run all"
+        )
+    return {name: stages[name]}
+
+
+def _starts(
+    stages: Mapping[str, Mapping[str, Any]], known: argparse.Namespace
+) -> dict[str, str | None]:
+    """Find the checkpoint that each stage goes on from; None begins anew."""
+    if known.ckpt_path not in (None, LAST) and len(stages) > 1:
+        raise InputError(
+            f"--ckpt_path: expected --stage with it, since a checkpoint belongs to one stage, got"
+            f" {len(stages)} stages; add --stage, or give last to go on wherever each has stopped"
+        )
+    starts: dict[str, str | None] = {}
+    for name, config in stages.items():
+        start = known.ckpt_path or config.get("ckpt_path")
+        newest = newest_checkpoint(config) if start == LAST else start
+        starts[name] = None if newest is None else str(newest)
+    return starts
+
+
+def _make_room(stages: Mapping[str, Mapping[str, Any]], *, overwrite: bool) -> None:
+    """Check that stages which begin anew overwrite nothing, or delete what is in their way."""
+    for name, config in stages.items():
+        if not overwrite:
+            check_unused(name, config)
+        elif is_first_process():
+            clear(config)
+
+
+def _run(
+    name: str,
+    config: dict[str, Any],
+    overrides: Sequence[str],
+    *,
+    print_only: bool,
+    before_fit: Callable[[], None],
+) -> None:
     from jsonargparse import ArgumentError
 
+    from jog3r.training.recipe_cli import RecipeCLI
+
+    _silence_others()
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        words = ["fit", "--config", str(file), *overrides]
+        try:
+            RecipeCLI([*words, "--print_config"] if print_only else words, before_fit)
+        except (ArgumentError, ValueError, RuntimeError) as error:
+            if (ours := _our_error(error)) is not None:
+                raise ours from error
+            if isinstance(error, ArgumentError):
+                raise InputError(
+                    f"stage {name}: expected keys and values that its classes take, got:"
+                    f" {_in_one_line(error)}; correct the recipe or the command line"
+                ) from error
+            if re.search(OF_ANOTHER, str(error)):
+                raise FileError(
+                    f"--ckpt_path: expected a checkpoint of stage {name} as the recipe has it, got"
+                    f" another ({' '.join(str(error).split())[:200]}); give back the settings of"
+                    " its model and optimiser, or start a run of its own from weights (start)"
+                ) from error
+            raise
+        except SystemExit as done:  # how LightningCLI ends after printing
+            if not print_only or done.code:
+                raise
+
+
+def _silence_others() -> None:
     # Rendering processes are counted in the recipe, with the cores there are in mind.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Our own command line has been read already; what it left over comes in `args`.
@@ -58,52 +147,6 @@ def _run(name: str, config: dict[str, Any], overrides: Sequence[str], *, print_o
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     talk = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     talk.addFilter(lambda record: "litlogger" not in record.getMessage())
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
-        words = ["fit", "--config", str(file), *overrides]
-        try:
-            _cli_class()(
-                pl.LightningModule,
-                pl.LightningDataModule,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                save_config_kwargs={"overwrite": True},
-                # Errors come as exceptions, not as an exit with a page of usage.
-                parser_kwargs={"exit_on_error": False},
-                args=[*words, "--print_config"] if print_only else words,
-            )
-        except (ArgumentError, ValueError) as error:
-            if (ours := _our_error(error)) is not None:
-                raise ours from error
-            if isinstance(error, ArgumentError):
-                raise InputError(
-                    f"stage {name}: expected keys and values that its classes take, got:"
-                    f" {_in_one_line(error)}; correct the recipe or the command line"
-                ) from error
-            raise
-        except SystemExit as done:  # how LightningCLI ends after printing
-            if not print_only or done.code:
-                raise
-
-
-def _cli_class() -> "type[LightningCLI]":
-    from lightning.pytorch.cli import LightningCLI
-
-    class CheckedCLI(LightningCLI):
-        """Looks for the checkpoint before it builds a model and makes a folder for its log."""
-
-        def before_instantiate_classes(self) -> None:
-            checkpoint = self.config.fit.ckpt_path
-            # Lightning's own words and addresses are no files.
-            no_file = re.fullmatch("None|best|last|hpc|registry.*|.*://.*", str(checkpoint))
-            if not no_file and not Path(checkpoint).exists():
-                raise FileError(
-                    f"--ckpt_path: expected a checkpoint, got {checkpoint}, which does not exist;"
-                    " check the path"
-                )
-
-    return CheckedCLI
 
 
 def _our_error(error: BaseException | None) -> Jog3rError | None:

@@ -1,6 +1,8 @@
 """Which frames of a clip a training step sees."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,3 +87,23 @@ def check_sampling(*, frames: int, strides: Sequence[int], reverse_share: float)
             "sampling: expected frames and strides of at least 1 and a reverse_share from 0 to 1,"
             f" got {frames}, {[*strides]} and {reverse_share}"
         )
+
+
+def even_run(numbers: Sequence[int]) -> range:
+    """Return the longest run of numbers that are evenly spaced, by the commonest step.
+
+    Args:
+        numbers: Ascending; at least one.
+
+    Example:
+        >>> even_run([0, 1, 2, 5, 6, 7, 8]), even_run([0, 4, 8, 12])
+        (range(5, 9), range(0, 13, 4))
+    """
+    steps = Counter(after - before for before, after in pairwise(numbers))
+    step = max(steps, key=lambda gap: (steps[gap], -gap), default=1)
+    best, start = range(numbers[0], numbers[0] + 1), numbers[0]
+    for before, after in pairwise(numbers):
+        start = start if after - before == step else after
+        if (after - start) // step + 1 > len(best):
+            best = range(start, after + 1, step)
+    return best

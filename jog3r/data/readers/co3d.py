@@ -57,6 +57,7 @@ class CO3D(PosedReader):
         folder: Of the categories.
         foreground: Give the object's mask (above half) as `mask`.
         size: As of every `PosedReader`.
+        even: Likewise; False uses what lies beyond a gap too.
 
     Source: PyTorch3D documentation, "Cameras"; Reizenstein et al., "Common Objects in 3D";
         github.com/facebookresearch/co3d, issues 4, 25 and 62.
@@ -64,12 +65,18 @@ class CO3D(PosedReader):
 
     name = "co3d"
     source = "CO3Dv2"
+    film = True
     licence = "CC BY-NC 4.0"
 
     def __init__(
-        self, folder: str | Path, *, foreground: bool = False, size: tuple[int, int] | None = None
+        self,
+        folder: str | Path | None,
+        *,
+        foreground: bool = False,
+        size: tuple[int, int] | None = None,
+        even: bool = True,
     ) -> None:
-        super().__init__(folder, size=size)
+        super().__init__(folder, size=size, even=even)
         self.foreground = foreground
 
     def _scenes(self) -> list[tuple[str, str]]:

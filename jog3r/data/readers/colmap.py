@@ -33,6 +33,7 @@ class ColmapFolder(PosedReader):
         folder: SCENE, or the folder of several.
         depth: Give the depth of the points that an image shows, at their pixels, 0 elsewhere.
         size: As of every `PosedReader`.
+        even: Likewise; True for the frames of a film.
 
     Source: COLMAP documentation, "Output Format" and "Camera Models".
     """
@@ -42,9 +43,14 @@ class ColmapFolder(PosedReader):
     licence = "unknown"
 
     def __init__(
-        self, folder: str | Path, *, depth: bool = False, size: tuple[int, int] | None = None
+        self,
+        folder: str | Path | None,
+        *,
+        depth: bool = False,
+        size: tuple[int, int] | None = None,
+        even: bool = False,
     ) -> None:
-        super().__init__(folder, size=size)
+        super().__init__(folder, size=size, even=even)
         self.depth = depth
 
     def _scenes(self) -> list[tuple[str, str]]:

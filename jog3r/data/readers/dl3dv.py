@@ -32,6 +32,7 @@ class DL3DV(PosedReader):
         folder: Of subsets, or of scenes.
         reduced: How many times the pictures are reduced, 1, 2, 4 or 8; None for the largest there.
         size: As of every `PosedReader`.
+        even: Likewise; False uses what lies beyond a gap too.
 
     Raises:
         FileError: No such folder.
@@ -42,16 +43,18 @@ class DL3DV(PosedReader):
 
     name = "dl3dv"
     source = "DL3DV-10K"
+    film = True
     licence = "DL3DV-10K Terms of Use"
 
     def __init__(
         self,
-        folder: str | Path,
+        folder: str | Path | None,
         *,
         reduced: int | None = None,
         size: tuple[int, int] | None = None,
+        even: bool = True,
     ) -> None:
-        super().__init__(folder, size=size)
+        super().__init__(folder, size=size, even=even)
         if reduced is not None and whole_number("reduced", reduced) < 1:
             raise InputError(f"reduced: expected 1, 2, 4 or 8, got {reduced}")
         self.reduced = reduced

@@ -1,6 +1,5 @@
 """MegaScenes: photographs of places from Wikimedia Commons, and COLMAP models of them."""
 
-from functools import cached_property
 from pathlib import Path
 
 from jaxtyping import Float
@@ -37,6 +36,10 @@ class MegaScenes(PosedReader):
         depth: Give the depth of the points that a photograph shows, at their pixels, 0 elsewhere.
         size: (height, width) [px] that every photograph is fitted to.
 
+    Raises:
+        FileError: No such folder, or a categories.json of another form.
+        InputError: A malformed size.
+
     Source: github.com/MegaScenes/dataset, README; "MegaScenes: Scene-Level View Synthesis at
         Scale", ECCV 2024.
     """
@@ -46,10 +49,11 @@ class MegaScenes(PosedReader):
     licence = "CC BY 4.0; photographs: each its own"
 
     def __init__(
-        self, folder: str | Path, *, depth: bool = False, size: tuple[int, int] = (512, 512)
+        self, folder: str | Path | None, *, depth: bool = False, size: tuple[int, int] = (512, 512)
     ) -> None:
         super().__init__(folder, size=size)
         self.depth = depth
+        self._names = _names(self.folder / "metadata" / "categories.json")
 
     def _scenes(self) -> list[tuple[str, str]]:
         models = (path for path in self.folder.glob(MODELS) if has_model(path))
@@ -79,18 +83,16 @@ class MegaScenes(PosedReader):
     def _caption(self, place: str) -> str | None:
         return self._names.get(int(_scene_of(place).replace("/", "")))
 
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        path = self.folder / "metadata" / "categories.json"
-        if not path.is_file():
-            return {}
-        names = read_json(path)
-        wrong = [name for name, number in names.items() if not isinstance(number, int)]
-        if wrong:
-            raise FileError(
-                f"{path}: {wrong[0]}: expected the number of a scene, got another value"
-            )
-        return {number: name.replace("_", " ") for name, number in names.items()}
+
+def _names(path: Path) -> dict[int, str]:
+    """Return the names of places by the numbers of their scenes."""
+    if not path.is_file():
+        return {}
+    numbers = read_json(path)
+    wrong = [name for name, number in numbers.items() if not isinstance(number, int)]
+    if wrong:
+        raise FileError(f"{path}: {wrong[0]}: expected the number of a scene, got another value")
+    return {number: name.replace("_", " ") for name, number in numbers.items()}
 
 
 def _by_ending(scene: Path) -> dict[str, Path]:

@@ -35,6 +35,7 @@ class NerfstudioFolder(PosedReader):
     Args:
         folder: SCENE, or the folder of several.
         size: As of every `PosedReader`.
+        even: Likewise; True for the frames of a film.
 
     Source: nerfstudio documentation, "Data conventions".
     """

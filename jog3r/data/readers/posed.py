@@ -1,17 +1,20 @@
 """What readers of frames with cameras share: which frames can be used, and how they are decoded.
 
 A frame whose picture is missing or empty, or whose camera is impossible, is left out of its clip
-and counted; the frames around it stay. Pictures that are a reduced copy of what their lens
-describes take the lens along, those of lenses with distortion are straightened, and all leave with
-the K that they then have.
+and counted. Of a data set of films the longest evenly spaced run of frames is then used, as for
+RealEstate10K: a clip with a jump in it would teach motion that nobody made. Pictures that are a
+reduced copy of what their lens describes take the lens along, those of lenses with distortion are
+straightened, and all leave with the K that they then have.
 """
 
+import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +32,7 @@ from jog3r.data.readers.interface import (
 )
 from jog3r.data.readers.lens import Lens, look_up, straighten
 from jog3r.data.readers.pictures import read_picture
+from jog3r.data.sampling import even_run
 from jog3r.errors import FileError
 from jog3r.geometry.transforms import TOLERANCE
 from jog3r.result_checks import image_size_of
@@ -60,6 +64,8 @@ class PosedReader(ClipReader):
         size: (height, width) [px] that every frame is fitted to: the centred part of that shape,
             resized. None keeps the pictures' own size; frames of another size than most of
             their scene are then left out and counted.
+        even: Use the longest evenly spaced run of frames, by the numbers in their names; None for
+            what the data set is: True for films, False for photographs.
 
     Raises:
         FileError: No such folder.
@@ -67,10 +73,19 @@ class PosedReader(ClipReader):
     """
 
     scale: Scale = "relative"
+    film: ClassVar[bool] = False
+    """Whether frames are of a film, in its order."""
 
-    def __init__(self, folder: str | Path, *, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path | None,
+        *,
+        size: tuple[int, int] | None = None,
+        even: bool | None = None,
+    ) -> None:
         super().__init__(folder)
         self.size = None if size is None else image_size_of(tuple(size))
+        self.even = self.film if even is None else even
         self._kept: tuple[str, Scene] | None = None
 
     @abstractmethod
@@ -112,22 +127,39 @@ class PosedReader(ClipReader):
 
     def _entry(self, id: str, place: str, problems: list[Problem]) -> ClipEntry | None:
         try:
-            scene = self._scene(place)
+            return self._usable(id, place, problems)
         except FileError as error:
             problems.append(Problem(kind="unreadable", where=place, what=str(error)))
             return None
+
+    def _usable(self, id: str, place: str, problems: list[Problem]) -> ClipEntry | None:
+        scene = self._scene(place)
         wrong = _wrong_views(scene.views, same_size=self.size is None)
         problems += [*scene.problems, *(self._relative(problem) for problem in wrong.values())]
-        views = ((index, view) for index, view in enumerate(scene.views) if index not in wrong)
-        used = tuple(self._key(index, view) for index, view in views)
-        if not used:
+        good = [(index, view) for index, view in enumerate(scene.views) if index not in wrong]
+        if not good:
             what = f"expected frames that can be used, got none of {len(scene.views)}"
             problems.append(Problem(kind="no-frames", where=place, what=what))
             return None
+        run = self._run(good, place, problems) if self.even else good
         parts: set[Part] = {"frames", "K", "world_from_camera", *scene.parts}
         if self._caption(place):
             parts.add("caption")
+        used = tuple(self._key(index, view) for index, view in run)
         return ClipEntry(id=id, length=len(used), parts=frozenset(parts), place=(place, used))
+
+    def _run(
+        self, good: list[tuple[int, View]], place: str, problems: list[Problem]
+    ) -> list[tuple[int, View]]:
+        numbers = _numbers([view.file for _, view in good])
+        run = even_run(numbers)
+        if len(run) < len(good):
+            what = (
+                f"expected frames without gaps, got {len(good)} with some; the longest even run,"
+                f" {len(run)} of them, is used (even=False uses all)"
+            )
+            problems.append(frame_problem("missing-frames", place, what))
+        return [each for each, number in zip(good, numbers, strict=True) if number in run]
 
     def _relative(self, problem: Problem) -> Problem:
         where = Path(problem.where)
@@ -212,6 +244,20 @@ def map_on_frame(
         FileError: A map of another shape than the lens has.
     """
     return look_up(values[..., None], _lens_of(file, lens, values), K, size)[..., 0]
+
+
+def _numbers(files: Sequence[Path]) -> list[int]:
+    """Return the last number in every picture's name, which says its place in the film."""
+    found = [re.findall(r"[0-9]+", file.name) for file in files]
+    numbers = [int(each[-1]) if each else -1 for each in found]
+    unsure = [file for file, number in zip(files, numbers, strict=True) if number < 0]
+    unsure += [file for (a, b), file in zip(pairwise(numbers), files[1:], strict=True) if a >= b]
+    if unsure:
+        raise FileError(
+            f"{unsure[0]}: expected names that number the frames of a film, got this one; open the"
+            " folder with even=False"
+        )
+    return numbers
 
 
 def frame_problem(kind: str, where: str, what: str) -> Problem:

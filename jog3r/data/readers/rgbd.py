@@ -80,6 +80,7 @@ class RGBD(PosedReader):
     Args:
         folder: A scene, or a folder of scenes, up to two levels deep.
         size: As of every `PosedReader`.
+        even: Likewise; False uses what lies beyond a gap too.
 
     Source: ScanNet, README of SensReader and issues 17 and 92; 7-Scenes, README.
     """
@@ -88,6 +89,7 @@ class RGBD(PosedReader):
     source = "RGB-D"  # each clip has that of its layout
     licence = "unknown"
     scale = "metric"
+    film = True
 
     def _scenes(self) -> list[tuple[str, str]]:
         found = [self.folder, *self.folder.glob("*"), *self.folder.glob("*/*")]

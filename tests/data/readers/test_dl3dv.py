@@ -63,15 +63,17 @@ def test_the_largest_pictures_are_taken_or_those_asked_for(tmp_path: Path) -> No
 
 def test_what_is_broken_is_counted(tmp_path: Path) -> None:
     for place in ("1K/aa01", "2K/aa01", "2K/bb02", "2K/cc03"):
-        dl3dv_scene(tmp_path / place, shoot(LENS, frames=3))
+        dl3dv_scene(tmp_path / place, shoot(LENS, frames=4))
     (tmp_path / "2K/bb02/transforms.json").unlink()
     (tmp_path / "2K/cc03/images_4/frame_00002.png").unlink()
     reader = DL3DV(tmp_path)
     index = reader.index
     assert index.announced == 4
     assert index.unexplained == 0
-    assert index.counted() == {"unreadable": 1, "no-picture": 1, "duplicate-id": 1}
-    assert [(entry.id, entry.length) for entry in index.entries] == [("aa01", 3), ("cc03", 2)]
+    counted = {"unreadable": 1, "no-picture": 1, "missing-frames": 1, "duplicate-id": 1}
+    assert index.counted() == counted
+    assert [(entry.id, entry.length) for entry in index.entries] == [("aa01", 4), ("cc03", 2)]
+    assert DL3DV(tmp_path, even=False).index.entries[1].length == 3
     missing = next(problem for problem in index.problems if problem.kind == "no-picture")
     assert missing.where == "2K/cc03/images_4/frame_00002.png"
     for entry in index.entries:

@@ -111,4 +111,4 @@ def test_names_of_places_in_another_form_stop_the_reading(tmp_path: Path) -> Non
     for content, message in (([], "expected a JSON object"), ({"Arco": [7]}, "Arco: expected")):
         write_json(path, content)
         with pytest.raises(FileError, match=f"categories.json: {message}"):
-            MegaScenes(tmp_path).index  # noqa: B018
+            MegaScenes(tmp_path)

@@ -183,9 +183,36 @@ def test_pictures_of_another_size_than_their_lens(tree: Path) -> None:
         reader.read(entry, [2])
 
 
+def test_films_are_used_in_even_runs(tree: Path) -> None:
+    shots = shoot(LENS, frames=8)
+    numbers = [1, 2, 3, 7, 8, 9, 10, 20]
+    files = [f"images/{number}.png" for number in numbers]
+    for file, frame in zip(files, shots.frames, strict=True):
+        save(tree / "room" / file, frame)
+    write_json(tree / "room" / "transforms.json", transforms(shots, files, LENS))
+    reader = NerfstudioFolder(tree, even=True)
+    (entry,) = reader.index.entries
+    assert entry.length == 4
+    assert reader.index.counted() == {"missing-frames": 1}
+    assert "4 of them, is used" in reader.index.problems[0].what
+    assert reader.index.unexplained == 0
+    clip, truth = reader.read(entry), shots.world_from_camera[3:7].float()
+    assert clip.world_from_camera is not None
+    torch.testing.assert_close(clip.world_from_camera, truth, atol=1e-6, rtol=1e-6)
+    check_truth(clip)
+    assert NerfstudioFolder(tree).index.entries[0].length == 8
+    (tree / "room/images/8.png").rename(tree / "room/images/one.png")
+    edit(tree, lambda content: content["frames"][4].update(file_path="images/one.png"))
+    index = NerfstudioFolder(tree, even=True).index
+    assert index.counted() == {"unreadable": 1}
+    assert "one.png: expected names that number the frames" in index.problems[0].what
+
+
 def test_bad_calls(tree: Path) -> None:
     with pytest.raises(InputError, match="image_size: expected"):
         NerfstudioFolder(tree, size=(0, 5))
+    with pytest.raises(InputError, match="folder: expected a folder of dl3dv, got none"):
+        open_reader(None, "dl3dv")
     with pytest.raises(InputError, match="nerfstudio: expected options that its reader takes"):
         open_reader(tree, "nerfstudio", colour="blue")
     with pytest.raises(FileError, match="expected a folder of nerfstudio, got none"):

@@ -68,9 +68,8 @@ class Check:
         for kind, count in Counter(problem.kind for problem in self.problems).most_common():
             cases = [problem for problem in self.problems if problem.kind == kind]
             lost = sum(problem.lost for problem in cases)
-            lines.append(f"{kind:<16} {count:>6}, costs {lost} clips")
-            shown = cases if each else cases[:1]
-            lines += [f"  {problem.where}: {problem.what}" for problem in shown]
+            lines.append(f"{kind:<16} {count:>6} times, clips lost: {lost}")
+            lines += [f"  {_case(problem)}" for problem in (cases if each else cases[:1])]
         return lines
 
 
@@ -111,6 +110,12 @@ def check_data(
         strides=tuple(strides),
         units=tuple(unit for unit in units.values() if unit is not None),
     )
+
+
+def _case(problem: Problem) -> str:
+    """Say where and what; most errors of files begin with the place themselves."""
+    said = problem.where in problem.what.partition(":")[0]
+    return problem.what if said else f"{problem.where}: {problem.what}"
 
 
 def _sample(entries: Sequence[ClipEntry]) -> Sequence[ClipEntry]:

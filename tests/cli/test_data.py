@@ -40,8 +40,8 @@ def test_check_counts_what_is_there_and_what_is_broken(
         "used       2 clips with at least 16 frames, for 16 frames at strides 1 2 4 8",
         "lengths    5 to 20 frames, median 20",
         "parts      frames 3, fps 3, caption 2",
-        "no-video              1, costs 1 clips",
-        "empty-caption         1, costs 0 clips",
+        "no-video              1 times, clips lost: 1",
+        "empty-caption         1 times, clips lost: 0",
         "t.csv: line 6: expected 2 columns",
         "c: expected at least 16 frames, got 5",
     ):
@@ -62,7 +62,7 @@ def test_decoding_finds_what_headers_hide(table: Path, capsys: pytest.CaptureFix
     output = capsys.readouterr()
     assert "decoded    2 clips" in output.out
     assert "used       1 clips" in output.out
-    assert "unreadable            1, costs 1 clips" in output.out
+    assert "unreadable            1 times, clips lost: 1" in output.out
     assert output.err == ""
 
 
@@ -78,7 +78,7 @@ def test_all_gives_every_problem_a_line(table: Path, capsys: pytest.CaptureFixtu
 def test_nothing_to_use_fails(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(table, "--as", "video-table", "--frames", 99) == 1
     output = capsys.readouterr()
-    assert "too-short             3" in output.out
+    assert "too-short             3 times" in output.out
     assert output.err.count("\n") == 1
     assert "expected clips that can be used, got none of 5" in output.err
 

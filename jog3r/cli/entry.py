@@ -19,6 +19,7 @@ from jog3r.cli import (
     generate,
     info,
     path,
+    publish,
     reconstruct,
     train,
 )
@@ -27,7 +28,7 @@ from jog3r.errors import InputError, Jog3rError
 
 COMMANDS = (
     *(demo, generate, reconstruct, export, path, convert_cameras, evaluate_cameras),
-    *(train, convert, info),
+    *(train, publish, convert, info),
 )
 USAGE, FAILURE, STOPPED = 2, 1, 130
 

@@ -10,9 +10,11 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from jog3r.codecs.autoencoder import FrameAutoencoder
 from jog3r.losses.autoencoding import autoencoding_loss
 from jog3r.training.draws import check_seed, clip_generators
+from jog3r.training.latent_spread import LatentSpread
 from jog3r.training.processes import means_over_processes
 from jog3r.training.schedules import BETAS, with_warmup
 from jog3r.training.start import load_autoencoder
+from jog3r.training.stored_model import ENTRY, autoencoder_entry
 
 
 class AutoencoderTraining(pl.LightningModule):
@@ -64,6 +66,8 @@ class AutoencoderTraining(pl.LightningModule):
         }
         self.seed = seed
         self.psnr = PeakSignalNoiseRatio(data_range=2.0)  # values from -1 to 1
+        self.spread = LatentSpread(autoencoder.latent_channels)
+        self.latent_std: Tensor | None = None
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Take one step on all frames of the batch."""
@@ -100,8 +104,24 @@ class AutoencoderTraining(pl.LightningModule):
         """
         latents = self.model.encode(batch["video"])
         self.psnr.update(self.model.decode(latents), batch["video"])
-        self.log("val/psnr", self.psnr, prog_bar=True)
-        self.log("val/latent_std", latents.std(), prog_bar=True, sync_dist=True)
+        clips = len(latents)
+        self.log("val/psnr", self.psnr, prog_bar=True, batch_size=clips)
+        self.log("val/latent_std", latents.std(), prog_bar=True, sync_dist=True, batch_size=clips)
+        self.spread.update(latents / self.model.scale[:, None])
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember the spread of the latents, without which no checkpoint can be published."""
+        self.latent_std = self.spread.compute()
+        self.spread.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say what this is a checkpoint of."""
+        checkpoint[ENTRY] = autoencoder_entry(self.model, self.latent_std)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what the last validation found."""
+        std = checkpoint[ENTRY]["latent_std"] if ENTRY in checkpoint else None
+        self.latent_std = None if std is None else torch.tensor(std)
 
     @torch.no_grad()
     def calibrate(self, video: Tensor) -> None:

@@ -21,6 +21,7 @@ from jog3r.model import JOG3R
 from jog3r.routes.prompts import encode_texts, encodes_empty, null_text
 from jog3r.routes.video_formats import video_format
 from jog3r.training.draws import Draws, check_seed, clip_generators, draw, seed_step
+from jog3r.training.lora import LoRA
 from jog3r.training.processes import (
     allow_idle_parameters,
     mean_over_processes,
@@ -28,13 +29,14 @@ from jog3r.training.processes import (
 )
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
+from jog3r.training.stored_model import StoresModel
 from jog3r.training.trained_parts import TrainedParts
 
 VALIDATION_SEED = 0
 """Of what is random in validation, whatever the seed of the run, so that runs can be compared."""
 
 
-class JointTraining(pl.LightningModule):
+class JointTraining(StoresModel, pl.LightningModule):
     """Train a JOG3R on captioned clips with depth and cameras; the autoencoder stays as it is.
 
     L_gen: the checkpoint's prediction over the full range of t with the real prompt (dropped now
@@ -53,6 +55,8 @@ class JointTraining(pl.LightningModule):
             converted checkpoint; null for fresh weights, with which only a model can begin whose
             latents are precomputed.
         trained: What trains; null for everything but the autoencoder.
+        lora: Low-rank adapters that train in the backbone in place of its own weights; null for
+            none.
         optimiser: Muon on the inner matrices, or AdamW on everything.
         gradient_checkpointing: Compute the backbone's blocks again in the backward pass instead of
             keeping what they computed: less memory, more time.
@@ -86,6 +90,7 @@ class JointTraining(pl.LightningModule):
         start: str | None,
         *,
         trained: TrainedParts | None = None,
+        lora: LoRA | None = None,
         optimiser: Literal["muon", "adamw"] = "muon",
         gradient_checkpointing: bool = False,
         gen_weight: float = 1.0,
@@ -112,7 +117,11 @@ class JointTraining(pl.LightningModule):
             load_start(self.model, start)
         if rec_weight > 0.0:
             self.model.stitched.check_head()
-        (trained or TrainedParts()).apply(self.model)
+        (trained or TrainedParts(backbone="all" if lora is None else "none")).apply(self.model)
+        self.lora = lora
+        if lora is not None:
+            _check_only_adapters(trained)
+            lora.apply(self.model)
         self.model.stitched.backbone.gradient_checkpointing = gradient_checkpointing
         self.optimiser = optimiser
         self.gen_weight, self.rec_weight = gen_weight, rec_weight
@@ -339,4 +348,12 @@ def _check_reconstructs(reconstructs: bool, batch: dict[str, Any]) -> None:
         raise InputError(
             f"batch: expected clips of 2 frames or more with depth and cameras, since gen_weight is"
             f" 0, got {_frames(batch)} frames and {[*batch]}; choose other data or train generation"
+        )
+
+
+def _check_only_adapters(trained: TrainedParts | None) -> None:
+    if trained is not None and trained.backbone != "none":
+        raise InputError(
+            "trained.backbone: expected none beside lora, whose adapters train in its place, got"
+            f" {trained.backbone}; leave one out"
         )

@@ -25,12 +25,13 @@ from jog3r.training.processes import (
     means_over_processes,
 )
 from jog3r.training.schedules import with_warmup
+from jog3r.training.stored_model import StoresModel
 
 HEADS = "downstream_head"
 """How the names of a head's parameters begin."""
 
 
-class PairTraining(pl.LightningModule):
+class PairTraining(StoresModel, pl.LightningModule):
     """Train DUSt3R's network on pairs of frames of clips with depth and cameras.
 
     Every frame of a batch is encoded once; `pairs_per_clip` ordered pairs of each clip go through

@@ -48,8 +48,9 @@ def load_start(model: JOG3R, folder: str) -> None:
 
 def _take_over(model: JOG3R, path: str, part: nn.Module, folder: str) -> None:
     try:
-        # The tensors themselves: a large model need not be there twice.
-        model.get_submodule(path).load_state_dict(part.state_dict(), assign=True)
+        # The parameters themselves: a large model need not be there twice, and one that has two
+        # names, as T5's word embedding, stays one.
+        model.get_submodule(path).load_state_dict(part.state_dict(keep_vars=True), assign=True)
     except (AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise FileError(

@@ -1,5 +1,6 @@
 """Cameras of held-out clips while the model trains: how well V2C finds them."""
 
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,8 +28,8 @@ class PoseValidation(pl.Callback):
     and `val/auc_30`; `val/coverage` is the share of them whose true motion has a direction, on
     which the last two rest, and `val/estimated` that of those that got cameras: a clip that cannot
     be aligned counts as wrong. `val/ate` is the mean over the clips that were aligned and really
-    move, after a similarity, in the truth's unit. `val/forward_...` is what a camera scores that
-    only moves ahead.
+    move, after a similarity, in the truth's unit; NaN where there are none. `val/forward_...` is
+    what a camera scores that only moves ahead.
 
     Args:
         clips: So many clips of each process; null for all.
@@ -134,7 +135,9 @@ class _Scores:
 
     def compute(self, device: torch.device) -> dict[str, Tensor]:
         """Give the values over all processes, whose messages may need the device."""
-        values = self.pairs.to(device).compute() | {
-            "ate": self.path.to(device).compute()["ATE_similarity"]
-        }
+        with warnings.catch_warnings():
+            # Of the mean over no clips at all, which is NaN.
+            warnings.filterwarnings("ignore", message=r"The ``compute`` method of metric Absolute")
+            ate = self.path.to(device).compute()["ATE_similarity"]
+        values = {**self.pairs.to(device).compute(), "ate": ate}
         return {name.lower().replace("@", "_"): value.float() for name, value in values.items()}

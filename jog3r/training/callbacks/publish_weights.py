@@ -8,9 +8,9 @@ import torch
 
 from jog3r.export.atomic import atomic_file
 from jog3r.training.autoencoder import AutoencoderTraining
-from jog3r.training.joint import JointTraining
-from jog3r.training.pairs import PairTraining
+from jog3r.training.sharding import gathered
 from jog3r.training.start import AUTOENCODER_FILE
+from jog3r.training.stored_model import StoresModel, built_model, model_entry
 from jog3r.weights_file import weights_bytes
 
 
@@ -29,13 +29,20 @@ class PublishWeights(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write an autoencoder, its latents set to unit variance, or a whole model."""
-        if not trainer.is_global_zero:
-            return
         if isinstance(pl_module, AutoencoderTraining):
-            data: Any = trainer  # lightning does not declare its datamodule
-            video = torch.cat([batch["video"] for batch in data.datamodule.val_dataloader()])
-            pl_module.calibrate(video.to(pl_module.device))
-            with atomic_file(self.folder / AUTOENCODER_FILE) as file:
-                file.write(weights_bytes(pl_module.model, torch.float32))
-        elif isinstance(pl_module, JointTraining | PairTraining):
-            pl_module.model.save_pretrained(self.folder, dtype=self.dtype)
+            if trainer.is_global_zero:
+                self._write_autoencoder(trainer, pl_module)
+        elif isinstance(pl_module, StoresModel):
+            # Every process, since each may hold a part of every weight.
+            state = gathered(pl_module.model.state_dict(), keep=trainer.is_global_zero)
+            if trainer.is_global_zero:
+                entry = model_entry(pl_module.model, pl_module.lora)
+                model = built_model(entry, state, "weights")
+                model.save_pretrained(self.folder, dtype=self.dtype)
+
+    def _write_autoencoder(self, trainer: pl.Trainer, stage: AutoencoderTraining) -> None:
+        data: Any = trainer  # lightning does not declare its datamodule
+        video = torch.cat([batch["video"] for batch in data.datamodule.val_dataloader()])
+        stage.calibrate(video.to(stage.device))
+        with atomic_file(self.folder / AUTOENCODER_FILE) as file:
+            file.write(weights_bytes(stage.model, torch.float32))

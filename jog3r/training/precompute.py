@@ -17,35 +17,43 @@ def precompute_clip(
     video: Float[Tensor, "t 3 height width"],
     prompt: Prompt,
     *,
-    depth: Float[Tensor, "t height width"],
-    K: Float[Tensor, "t 3 3"],
-    world_from_camera: Float[Tensor, "t 4 4"],
+    id: str,
+    source: str = "unknown",
+    licence: str = "unknown",
+    depth: Float[Tensor, "t height width"] | None = None,
+    K: Float[Tensor, "t 3 3"] | None = None,
+    world_from_camera: Float[Tensor, "t 4 4"] | None = None,
 ) -> PrecomputedClip:
-    """Encode one clip and its caption; `save` of the result writes the file.
+    """Encode one clip and its caption.
 
     Training later takes some of the frames, at several strides and backwards. That is why each
     frame has to have latents of its own.
 
     Args:
         model: Its autoencoder and text encoder are used.
-        video: In [-1, 1], of the model's size; `jog3r.data.fit.resize_and_crop` makes it so.
+        video: In [-1, 1]; `jog3r.data.fit.resize_and_crop` gives it the size that training wants.
         prompt: The caption, or features of it.
-        depth: Along z, 0 where nothing is known.
+        id: Names the clip.
+        source: Name of its data set.
+        licence: Of the material.
+        depth: Along z, 0 where nothing is known; None, like the cameras, for generation only.
         K: Intrinsics [px of the video].
         world_from_camera: Camera poses; any world will do.
 
     Raises:
-        InputError: Another size, or an autoencoder whose latents span several frames.
+        InputError: Sides that are no multiples of the autoencoder's factor, an autoencoder whose
+            latents span several frames, depth of another size than the video, or a record that
+            makes no clip.
     """
-    if tuple(video.shape[2:]) != model.config.image_size:
-        raise InputError(
-            f"video: expected (T, 3, *{model.config.image_size}) as the model takes it, got"
-            f" {tuple(video.shape)}; use jog3r.data.fit.resize_and_crop"
-        )
     if model.autoencoder.latent_frames(len(video)) != len(video):
         raise InputError(
             "autoencoder: expected latents of single frames, got one whose latents span several;"
             " take a model with a frame autoencoder"
+        )
+    if depth is not None and depth.shape != video[:, 0].shape:
+        raise InputError(
+            f"depth: expected {tuple(video[:, 0].shape)}, the frames and size of the video, got"
+            f" {tuple(depth.shape)}; resize depth and K like the video"
         )
     text, mask = encode_texts(model, [prompt])
     latents = model.autoencoder.encode(video[None].to(model.device))
@@ -54,6 +62,7 @@ def precompute_clip(
     with torch.inference_mode(mode=False):
         latents, text, mask = (part.clone() for part in encoded)
     return PrecomputedClip(
+        id=id,
         latents=latents,
         text=text,
         text_mask=mask,
@@ -61,4 +70,6 @@ def precompute_clip(
         K=K,
         world_from_camera=world_from_camera,
         caption=words(prompt),
+        source=source,
+        licence=licence,
     )

@@ -12,12 +12,13 @@ import yaml
 
 from jog3r.config import from_plain, to_plain
 from jog3r.data.precomputed import PrecomputedClip
+from jog3r.data.shard_writing import write_shards
 from jog3r.errors import InputError
 from jog3r.model import JOG3R
 from jog3r.stitch import StitchedModel
 from jog3r.training.joint import JointTraining
 from jog3r.training.parts_table import recipe_table, stage_module, stage_table
-from jog3r.training.precomputed_data import PrecomputedDataModule
+from jog3r.training.prepared_data import PreparedDataModule
 from jog3r.training.recipes import read_stages
 from jog3r.training.trained_parts import TrainedParts
 
@@ -98,11 +99,12 @@ def at_full_width(stage: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def save_clip(file: Path, number: int, generator: torch.Generator) -> None:
+def made_clip(number: int, generator: torch.Generator) -> PrecomputedClip:
     K = torch.tensor([[40.0, 0.0, 24.0], [0.0, 40.0, 16.0], [0.0, 0.0, 1.0]])
     poses = torch.eye(4).repeat(5, 1, 1)
     poses[:, 2, 3] = torch.arange(5) * 0.1
-    PrecomputedClip(
+    return PrecomputedClip(
+        id=str(number),
         latents=torch.randn(4, 5, 4, 6, generator=generator),
         text=torch.randn(120, 4096, generator=generator),
         text_mask=torch.arange(120) < 10 + number,
@@ -110,7 +112,7 @@ def save_clip(file: Path, number: int, generator: torch.Generator) -> None:
         K=K.expand(5, -1, -1),
         world_from_camera=poses,
         caption=f"clip {number}",
-    ).save(file)
+    )
 
 
 def test_one_step_at_full_width(
@@ -122,8 +124,8 @@ def test_one_step_at_full_width(
     torch.manual_seed(0)
     start = JOG3R(from_plain(JOG3R.Config, headless))
     start.save_pretrained(tmp_path / "start", dtype=torch.float32)
-    for number in range(2):
-        save_clip(tmp_path / "clips" / f"{number}.safetensors", number, generator)
+    clips = [made_clip(number, generator) for number in range(2)]
+    write_shards(tmp_path / "clips", clips, size=(32, 48), encoder="none")
     given = stage["model"]["init_args"] | {"model": from_plain(JOG3R.Config, config)}
     given |= {"start": str(tmp_path / "start"), "warmup_steps": 1}
     given["trained"] = TrainedParts(**{**given["trained"], "frozen_blocks": 1})
@@ -131,7 +133,7 @@ def test_one_step_at_full_width(
     before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
     for name, parameter in start.named_parameters():
         assert torch.equal(before[name], parameter), name
-    data = PrecomputedDataModule(
+    data = PreparedDataModule(
         folder=str(tmp_path / "clips"),
         validation_folder=str(tmp_path / "clips"),
         frames=3,
@@ -166,8 +168,8 @@ def test_one_step_at_full_width(
 def test_accumulated_batches_draw_their_own_noise(
     stage: dict[str, Any], tmp_path: Path, generator: torch.Generator
 ) -> None:
-    for number in range(2):
-        save_clip(tmp_path / f"{number}.safetensors", number, generator)
+    clips = [made_clip(number, generator) for number in range(2)]
+    write_shards(tmp_path, clips, size=(32, 48), encoder="none")
     small = {"hidden_size": 32, "num_heads": 2, "depth": 2, "input_size": [3, 4, 6]}
     config = at_full_width(stage)
     config["network"] |= {"tap": 1, "decoder_width": 32, "decoder_heads": 2}
@@ -184,7 +186,7 @@ def test_accumulated_batches_draw_their_own_noise(
         return found
 
     training._draw = spy  # type: ignore[method-assign]
-    data = PrecomputedDataModule(
+    data = PreparedDataModule(
         folder=str(tmp_path), validation_folder=str(tmp_path), frames=3, strides=(1,), workers=0
     )
     trainer = pl.Trainer(

@@ -39,21 +39,21 @@ MODEL: dict[str, Any] = {
 
 
 class Clips(BatchStream):
-    """Made-up clips, each from its number alone, of one frame or of four."""
+    """Made-up clips, each from its number alone, whose length goes by the step."""
 
-    def __init__(self, *, clips: int, valid_share: float, **place: int) -> None:
+    def __init__(self, *, clips: int, frames: Sequence[int], **place: int) -> None:
         super().__init__(**place)
-        self.clips, self.valid_share = clips, valid_share
+        self.clips, self.frames = clips, frames
 
     def batch(self, step: int) -> dict[str, Any]:
-        frames = 1 if step % 3 == 2 else 4
+        frames = self.frames[step % len(self.frames)]
         return collate([self.clip(n, frames) for n in self.numbers(step, self.clips)])
 
     def clip(self, number: int, frames: int) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(number)
         noise = torch.rand(frames, 4, 16, 16, generator=generator)
         # Every clip has another share of valid pixels.
-        valid = noise[:, 3] < self.valid_share * (number % 4 + 1) / 4
+        valid = noise[:, 3] < (number % 4 + 1) / 4
         poses = torch.eye(4).repeat(frames, 1, 1)
         poses[:, 0, 3] = 0.1 * torch.arange(frames)
         K = torch.tensor([[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]])
@@ -80,23 +80,25 @@ def collate(clips: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class Data(StreamDataModule):
     """Made-up clips for training and validation."""
 
-    def __init__(self, *, clips: int = 4, valid_share: float = 1.0, workers: int = 0) -> None:
+    def __init__(
+        self, *, clips: int = 4, frames: tuple[int, ...] = (4, 4, 1), workers: int = 0
+    ) -> None:
         super().__init__()
-        self.clips, self.valid_share, self.workers = clips, valid_share, workers
+        self.clips, self.frames, self.workers = clips, frames, workers
 
     def stream_settings(self) -> dict[str, Any]:
-        return {"valid_share": self.valid_share}
+        return {"frames": list(self.frames)}
 
     def clips_per_process(self) -> int:
         return self.clips
 
     def train_dataloader(self) -> DataLoader:
         place = self.place_in_stream()
-        stream = Clips(clips=self.clips, valid_share=self.valid_share, **place)
+        stream = Clips(clips=self.clips, frames=self.frames, **place)
         return DataLoader(stream, batch_size=None, num_workers=self.workers)
 
     def val_dataloader(self) -> DataLoader:
-        stream = Clips(clips=1, valid_share=1.0)
+        stream = Clips(clips=1, frames=[4])
         clips: Any = [stream.clip(number, 4) for number in range(4)]
         return DataLoader(clips, batch_size=2, collate_fn=collate)
 
@@ -120,11 +122,12 @@ class LossesToFile(pl.Callback):
                 file.write(f"{done} {float(trainer.callback_metrics['train/loss']).hex()}\n")
 
 
-def recipe(folder: Path, **changed: Any) -> dict[str, Any]:
+def recipe(folder: Path, *, every: bool = False, **changed: Any) -> dict[str, Any]:
     """Give a stage that trains jointly, for six steps, and saves after every second one.
 
     Args:
         folder: Where it writes to.
+        every: Keep every checkpoint, not only the newest.
         changed: By dotted name, with two underscores for a dot: `trainer__max_steps`.
     """
     stage: dict[str, Any] = {
@@ -148,6 +151,7 @@ def recipe(folder: Path, **changed: Any) -> dict[str, Any]:
                     "init_args": {
                         "dirpath": str(folder / "checkpoints"),
                         "every_n_train_steps": 2,
+                        "save_top_k": -1 if every else 1,
                         "save_last": True,
                         "enable_version_counter": False,
                     },
@@ -184,9 +188,9 @@ def recipe(folder: Path, **changed: Any) -> dict[str, Any]:
     return stage
 
 
-def write(folder: Path, **changed: Any) -> Path:
+def write(folder: Path, *, every: bool = False, **changed: Any) -> Path:
     """Write the recipe to its folder."""
-    return write_stages(folder, {"joint": recipe(folder, **changed)})
+    return write_stages(folder, {"joint": recipe(folder, every=every, **changed)})
 
 
 def write_stages(folder: Path, stages: Mapping[str, Any]) -> Path:
@@ -197,12 +201,17 @@ def write_stages(folder: Path, stages: Mapping[str, Any]) -> Path:
     return file
 
 
+def environment() -> dict[str, str]:
+    """Give what a run from outside needs: one thread, and the way to this module."""
+    return {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)}
+
+
 def torchrun(file: Path, *words: str, processes: int) -> str:
     """Run the documented line, on one thread per process, and give what it prints."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     done = subprocess.run(
         [*launcher, "--standalone", "-m", "jog3r", "train", "--config", str(file), *words],
-        env={**os.environ, **ENVIRONMENT, "PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

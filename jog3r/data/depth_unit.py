@@ -158,20 +158,20 @@ def _pair_errors(
         return torch.full((len(_GRID),), torch.inf)
     pixels = pixels[:: max(1, len(pixels) // _PIXELS)]
     points = unproject(depth_a, K_a).reshape(-1, 3)[pixels]
-    return torch.stack([_error(points * s, depth_b * s, K_b, b_from_a) for s in _GRID])
+    places, moved = project(transform_points(b_from_a, points * _GRID[:, None, None]), K_b)
+    stored = _at(depth_b, places) * _GRID[:, None]
+    known = (stored > 0) & (moved > 0)
+    difference = (moved / stored).log().abs().where(known, torch.nan)
+    enough = known.sum(dim=1) >= max(10, _LEAST_SEEN * len(pixels))
+    return difference.nanmedian(dim=1).values.where(enough, torch.inf)
 
 
-def _error(points_a: Tensor, depth_b: Tensor, K_b: Tensor, b_from_a: Tensor) -> Tensor:
-    """Return the median of |log(depth of the moved point / depth stored there)|."""
-    height, width = depth_b.shape
-    places, depth = project(transform_points(b_from_a, points_a), K_b)
+def _at(depth: Tensor, places: Tensor) -> Tensor:
+    """Return the depth at places of the picture; 0 outside of it."""
+    height, width = depth.shape
     inside = ((places >= 0) & (places < places.new_tensor([width, height]))).all(dim=-1)
-    columns, rows = places[inside & (depth > 0)].long().unbind(dim=-1)
-    stored, moved = depth_b[rows, columns], depth[inside & (depth > 0)]
-    known = stored > 0
-    if int(known.sum()) < max(10, _LEAST_SEEN * len(points_a)):
-        return torch.tensor(torch.inf)
-    return (moved[known] / stored[known]).log().abs().median()
+    columns, rows = places.where(inside[..., None], 0.0).long().unbind(dim=-1)
+    return depth[rows, columns].where(inside, 0.0)
 
 
 def _named(factor: float) -> float:

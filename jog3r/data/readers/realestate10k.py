@@ -31,6 +31,7 @@ from jog3r.result_checks import image_size_of
 CAMERA_FOLDERS = ("train", "test", "validation", "pose_files")
 VIDEO_FOLDERS = ("videos", "video_clips")
 _YOUTUBE = re.compile(r"(?:v=|youtu\.be/|embed/|shorts/)([\w-]{11})")
+_TIME = re.compile(r"[0-9]{1,18}")
 _ANY_SIZE = (1000, 1000)
 
 How = Literal["images", "clip", "film"]
@@ -224,7 +225,7 @@ def _camera_times(path: Path) -> tuple[str, list[int]]:
     """
     first_line, *lines = read_text(path).splitlines() or [""]
     rows = [line.split() for line in lines]
-    plain = all(len(row) == len(COLUMNS) and row[0].isdecimal() for row in rows)
+    plain = all(len(row) == len(COLUMNS) and _TIME.fullmatch(row[0]) for row in rows)
     if plain and rows and len(first_line.split()) < len(COLUMNS):
         times = [int(row[0]) for row in rows]
     else:  # reads what is odd but right, and says what is wrong
@@ -243,7 +244,7 @@ def _images_of_rows(folder: Path, times_us: Sequence[int]) -> dict[int, Path]:
     from jog3r.data.media import image_names
 
     files = [folder / name for name in image_names(folder)]
-    by_time = {int(file.stem): file for file in files if file.stem.isdecimal()}
+    by_time = {int(file.stem): file for file in files if _TIME.fullmatch(file.stem)}
     found = {row: by_time[time] for row, time in enumerate(times_us) if time in by_time}
     if not found and len(files) == len(times_us):
         found = dict(enumerate(files))

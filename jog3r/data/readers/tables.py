@@ -1,6 +1,7 @@
 """Tables of clips and captions as the field writes them: csv, tsv, jsonl and json."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -111,7 +112,8 @@ def _first(cells: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def _separated(path: Path, text: str, separator: str) -> Iterator[Row | Problem]:
-    lines = csv.reader(text.splitlines(keepends=True), delimiter=separator)
+    # Not splitlines(): captions from the web hold characters that it takes for ends of lines.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         columns = next(lines, None)
         if not columns or len(set(columns)) < len(columns):
@@ -133,7 +135,7 @@ def _json_lines(path: Path, text: str) -> Iterator[Row | Problem]:
             continue
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         yield _row(path, number, content)
 
@@ -156,5 +158,5 @@ def _row(path: Path, number: int, content: object) -> Row | Problem:
 def _parsed(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: expected JSON, got a damaged file ({error})") from error

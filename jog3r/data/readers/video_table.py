@@ -1,5 +1,6 @@
 """Videos with a table of captions, as WebVid and its successors come."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,8 +138,9 @@ class VideoTable(ClipReader):
     def _video(self, row: Row, videos: VideoFiles) -> Path | None:
         if self.path_column is None:
             return videos.named(self._id(row))
-        file = self.folder / str(row.cells.get(self.path_column) or "")
-        return file if file.is_file() else None
+        # The name may be longer than one can be, which is_file() takes for an error.
+        file = str(self.folder / str(row.cells.get(self.path_column) or ""))
+        return Path(file) if os.path.isfile(file) else None  # noqa: PTH113
 
     def _entry(self, row: Row, video: Path | None, videos: VideoFiles) -> ClipEntry | Problem:
         id_, where = self._id(row), self._where(row)

@@ -145,6 +145,7 @@ def test_what_is_broken_is_counted_and_the_rest_is_used(tmp_path: Path) -> None:
         "no_cameras": lines[:1],
         "no_url": lines[1:],
         "backwards": [lines[0], *lines[:0:-1]],
+        "endless": [lines[0], "9" * 5000 + lines[1][7:], *lines[2:]],
         "good": lines,
         "cut": lines,
     }
@@ -155,7 +156,7 @@ def test_what_is_broken_is_counted_and_the_rest_is_used(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-300])
     reader = RealEstate10K(tmp_path)
     assert [entry.id for entry in reader.index.entries] == ["good"]
-    assert kinds(reader) == {"broken-cameras": 6, "broken-video": 1}
+    assert kinds(reader) == {"broken-cameras": 7, "broken-video": 1}
     said = {Path(problem.where).stem: problem.what for problem in reader.index.problems}
     assert "line 4: expected 19 columns" in said["columns"]
     assert "times that rise" in said["backwards"]

@@ -144,6 +144,22 @@ def test_captions_need_their_columns(tmp_path: Path) -> None:
         read_captions(path)
 
 
+def test_separators_of_unicode_are_letters_of_a_caption(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("videoid,name\r\n1,a\u2028b\x85c\x0cd\r\n", newline="")
+    rows, problems = read_rows(path)
+    assert rows[0].cells["name"] == "a\u2028b\x85c\x0cd"
+    assert problems == []
+
+
+def test_names_longer_than_a_name_can_be_are_no_video(tmp_path: Path) -> None:
+    write_film(tmp_path / "a.mp4", 2)
+    (tmp_path / "t.csv").write_text(f"videoid,name,path\n1,a,{'x' * 5000}\n2,b,a.mp4\n3,c,\n")
+    reader = VideoTable(tmp_path, path_column="path")
+    assert reader.index.counted() == {"no-video": 2}
+    assert [entry.id for entry in reader.index.entries] == ["2"]
+
+
 def test_a_caption_over_several_lines_is_one_row(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text('id\ttext\n1\t"two\nlines"\n2\tone\n')

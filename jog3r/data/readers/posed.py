@@ -28,6 +28,7 @@ from jog3r.data.readers.interface import (
     ClipReader,
     Index,
     Problem,
+    clip_of_files,
     wanted_frames,
 )
 from jog3r.data.readers.lens import Lens, look_up, straighten
@@ -84,7 +85,7 @@ class PosedReader(ClipReader):
         even: bool | None = None,
     ) -> None:
         super().__init__(folder)
-        self.size = None if size is None else image_size_of(tuple(size))
+        self.size = None if size is None else image_size_of(size)
         self.even = self.film if even is None else even
         self._kept: tuple[str, Scene] | None = None
 
@@ -193,8 +194,8 @@ class PosedReader(ClipReader):
                 seen = zip(views, matrices, strict=True)
                 parts[part] = torch.stack([give(view, K, next(iter(sizes))) for view, K in seen])
         cameras = torch.from_numpy(np.stack([view.world_from_camera for view in views])).float()
-        return Clip(
-            id=entry.id,
+        return clip_of_files(
+            entry,
             K=torch.stack(matrices).float(),
             world_from_camera=cameras,
             caption=self._caption(place) or None,

@@ -32,7 +32,7 @@ class Files(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where a kind of scene keeps a frame's files, and whose data set it is."""
+    """Where a kind of scene keeps a frame's files, and, last, whose data set it is."""
 
     color: str
     depth: str
@@ -86,15 +86,27 @@ class RGBD(PosedReader):
     """
 
     name = "rgbd"
-    source = "RGB-D"  # each clip has that of its layout
+    source = "RGB-D"  # where both layouts are there; each clip has its own
     licence = "unknown"
     scale = "metric"
     film = True
 
-    def _scenes(self) -> list[tuple[str, str]]:
+    def __init__(
+        self,
+        folder: str | Path | None,
+        *,
+        size: tuple[int, int] | None = None,
+        even: bool = True,
+    ) -> None:
+        super().__init__(folder, size=size, even=even)
         found = [self.folder, *self.folder.glob("*"), *self.folder.glob("*/*")]
-        scenes = [path for path in found if _layout_in(path, path == self.folder)]
-        places = [path.relative_to(self.folder).as_posix() for path in scenes]
+        self._found = [path for path in found if _layout_in(path, path == self.folder)]
+        layouts = {_layout(path) for path in self._found}
+        if len(layouts) == 1:
+            self.source, self.licence = layouts.pop()[-2:]
+
+    def _scenes(self) -> list[tuple[str, str]]:
+        places = [path.relative_to(self.folder).as_posix() for path in self._found]
         return [(self.folder.resolve().name if p == "." else p, p) for p in places]
 
     def _scene(self, place: str) -> Scene:

@@ -48,7 +48,12 @@ def test_scannet(tree: Path) -> None:
         check_truth(clip, colour=1.2, depth=0.03)
     clip = clips[0]
     assert (clip.source, clip.scale) == ("ScanNet", "metric")
-    assert clip.licence == "ScanNet Terms of Use (research)"
+    assert clip.licence == reader.licence == "ScanNet Terms of Use (research)"
+    seven_scenes_sequence(
+        tree / "chess" / "seq-01", shoot(SEVEN_SCENES_LENS.resized((48, 64)), frames=1)
+    )
+    mixed = RGBD(tree)
+    assert (mixed.source, mixed.licence, len(mixed.index.entries)) == ("RGB-D", "unknown", 3)
     (alone,) = RGBD(tree / "scans" / "scene0000_00").index.entries
     assert (alone.id, alone.length) == ("scene0000_00", 4)
 
@@ -116,6 +121,7 @@ def test_seven_scenes(tmp_path: Path) -> None:
     save(tmp_path / "chess/seq-02/frame-000001.depth.png", holes)
     reader = RGBD(tmp_path)
     assert [entry.id for entry in reader.index.entries] == ["chess/seq-01", "chess/seq-02"]
+    assert reader.source == "7-Scenes"
     clip = reader.read(reader.index.entries[0])
     assert clip.image_size == (480, 640)
     assert clip.K is not None

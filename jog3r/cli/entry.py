@@ -13,6 +13,7 @@ import jog3r
 from jog3r.cli import (
     convert,
     convert_cameras,
+    data,
     demo,
     evaluate_cameras,
     export,
@@ -28,7 +29,7 @@ from jog3r.errors import InputError, Jog3rError
 
 COMMANDS = (
     *(demo, generate, reconstruct, export, path, convert_cameras, evaluate_cameras),
-    *(train, publish, convert, info),
+    *(data, train, publish, convert, info),
 )
 USAGE, FAILURE, STOPPED = 2, 1, 130
 

@@ -5,8 +5,10 @@ Fitting them to a model's size, and its results to theirs, is `jog3r.data.fit`, 
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,6 +19,9 @@ from jog3r.errors import FileError, InputError
 from jog3r.export.frame_stack import FrameStack
 from jog3r.result_checks import as_path, check_fps, check_unit_frames, whole_number
 from jog3r.results import Video
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["ResizeAndCrop", "image_names", "read_masks", "read_video", "resize_and_crop"]
 
@@ -235,24 +240,43 @@ def _read_images(
 
 def _read_image(path: Path) -> np.ndarray:
     """Read one image upright, as its camera noted it."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    with opened_image(path) as stored:
+        return opaque_rgb(path, ImageOps.exif_transpose(stored))
+
+
+@contextmanager
+def opened_image(path: Path) -> "Iterator[Image]":
+    """Open an image; what it cannot decode inside the context is an error that names the file.
+
+    Raises:
+        FileError: missing, truncated or foreign file.
+    """
+    from PIL import Image
 
     try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored)
-            if image.mode.startswith(("I", "F")):
-                raise FileError(
-                    f"{path}: expected 8-bit colours, got mode {image.mode}; convert it"
-                )
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA"))[..., 3]
-                if alpha.min() < 255:
-                    raise FileError(
-                        f"{path}: expected an opaque image, got transparent pixels; lay it over a"
-                        " background first"
-                    )
-            return np.array(image.convert("RGB"))
+        with Image.open(path) as image:
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, FileError):
             raise
         raise FileError(f"{path}: expected a readable image, got '{error}'") from error
+
+
+def opaque_rgb(path: Path, image: "Image") -> np.ndarray:
+    """Return the colours of an image, (H, W, 3) uint8.
+
+    Raises:
+        FileError: more than 8 bits, or transparent pixels.
+    """
+    if image.mode.startswith(("I", "F")):
+        raise FileError(f"{path}: expected 8-bit colours, got mode {image.mode}; convert it")
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            raise FileError(
+                f"{path}: expected an opaque image, got transparent pixels; lay it over a"
+                " background first"
+            )
+    return np.array(image.convert("RGB"))

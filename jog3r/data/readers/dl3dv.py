@@ -61,7 +61,9 @@ class DL3DV(PosedReader):
 
     def _scenes(self) -> list[tuple[str, str]]:
         folders = [path for place in PLACES for path in self.folder.glob(place) if path.is_dir()]
-        scenes = [path for path in folders if _is_scene(path) and path.name != "nerfstudio"]
+        inside = ("nerfstudio", "images")  # of a scene: not looked into, there are many files
+        folders = [path for path in folders if not path.name.startswith(inside)]
+        scenes = [path for path in folders if _is_scene(path)]
         return [(path.name, path.relative_to(self.folder).as_posix()) for path in scenes]
 
     def _scene(self, place: str) -> Scene:

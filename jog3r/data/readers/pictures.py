@@ -7,6 +7,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from jog3r.data.media import opaque_rgb, opened_image
 from jog3r.errors import FileError
 
 
@@ -14,9 +15,10 @@ def read_picture(path: Path) -> UInt8[Tensor, "h w 3"]:
     """Decode a picture as it is stored: turning it upright would leave its camera behind.
 
     Raises:
-        FileError: Missing, truncated or foreign file.
+        FileError: Missing, truncated or foreign file, more than 8 bits, or transparent pixels.
     """
-    return torch.from_numpy(_decoded(path, "RGB"))
+    with opened_image(path) as image:
+        return torch.from_numpy(opaque_rgb(path, image))
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -25,13 +27,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         FileError: Missing or foreign file.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileError(f"{path}: expected a readable image, got '{error}'") from error
+    with opened_image(path) as image:
+        return image.height, image.width
 
 
 def read_16_bit(path: Path) -> np.ndarray:
@@ -40,7 +37,8 @@ def read_16_bit(path: Path) -> np.ndarray:
     Raises:
         FileError: Missing, truncated or foreign file, or one of colours or of 8 bits.
     """
-    numbers = _decoded(path, None)
+    with opened_image(path) as image:
+        numbers = np.array(image)
     if numbers.ndim != 2 or numbers.dtype == np.uint8:
         raise FileError(
             f"{path}: expected one channel of 16 bits, got {numbers.dtype} {numbers.shape}"
@@ -54,14 +52,5 @@ def read_stencil(path: Path) -> UInt8[Tensor, "h w"]:
     Raises:
         FileError: Missing, truncated or foreign file.
     """
-    return torch.from_numpy(_decoded(path, "L"))
-
-
-def _decoded(path: Path, mode: str | None) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return np.array(image if mode is None else image.convert(mode))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileError(f"{path}: expected a readable image, got '{error}'") from error
+    with opened_image(path) as image:
+        return torch.from_numpy(np.array(image.convert("L")))

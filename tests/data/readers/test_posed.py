@@ -98,6 +98,19 @@ def test_an_empty_picture_is_counted(tree: Path) -> None:
     assert "empty file" in index.problems[0].what
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "message"),
+    [((48, 64, 4), np.uint8, "opaque"), ((48, 64), np.uint16, "8-bit colours")],
+)
+def test_pictures_of_other_kinds_stop_their_reading(
+    tree: Path, shape: tuple[int, ...], kind: type, message: str
+) -> None:
+    save(tree / "room/images/1.png", np.full(shape, 99, kind))
+    reader = NerfstudioFolder(tree)
+    with pytest.raises(FileError, match=rf"1.png: expected .*{message}"):
+        reader.read(reader.index.entries[0])
+
+
 def test_a_truncated_picture_stops_its_reading(tree: Path) -> None:
     path = tree / "room/images/1.png"
     path.write_bytes(path.read_bytes()[:300])

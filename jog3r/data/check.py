@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from jog3r.data.clip import GEOMETRY, PARTS, Clip
@@ -114,7 +115,8 @@ def check_data(
 
 def _case(problem: Problem) -> str:
     """Say where and what; most errors of files begin with the place themselves."""
-    said = problem.where in problem.what.partition(":")[0]
+    place = Path(problem.what.partition(": ")[0])
+    said = place.parts[-len(Path(problem.where).parts) :] == Path(problem.where).parts
     return problem.what if said else f"{problem.where}: {problem.what}"
 
 

@@ -55,6 +55,26 @@ def test_other_containers_are_counted(film: Path, tmp_path: Path, suffix: str) -
     assert names(read_frames_at(path, [0.5]))[0] in (4, 5, 6)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])
+def test_frames_behind_key_frames_keep_their_time(film: Path, tmp_path: Path, codec: str) -> None:
+    import av
+
+    path = tmp_path / ("film.mp4" if codec == "libx264" else "film.webm")
+    options = {"bf": "2", "x264-params": "open-gop=1"} if codec == "libx264" else {}
+    with av.open(str(path), "w", options={}) as out:
+        stream = out.add_stream(codec, rate=10, width=48, height=32, options=options)
+        stream.gop_size = 6
+        stream.pix_fmt = "yuv420p"
+        for frame in read_mp4(film).frames.numpy():
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(stream.encode())
+    assert probe_video(path).frames == COUNT
+    for first in range(0, 36, 5):
+        wanted = [first, first + 1, first + 3]
+        assert names(read_frames_at(path, [n / FPS for n in wanted])) == wanted
+        assert names(read_frames(path, wanted)) == wanted
+
+
 def test_what_is_not_there_is_an_error(film: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"at least 51 frames, got 40"):
         read_frames(film, [50])

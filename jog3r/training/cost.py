@@ -1,11 +1,12 @@
 """What a step of training costs: operations, activations, memory, traffic; nothing is computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from jog3r.backbones.interface import VideoFormat
 from jog3r.codecs.text import TextEncoder
 from jog3r.errors import InputError
 from jog3r.losses.autoencoding import autoencoding_loss
@@ -13,6 +14,7 @@ from jog3r.losses.generation import generation_loss
 from jog3r.routes.video_formats import video_format
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.joint import JointTraining
+from jog3r.training.pairs import PairTraining
 from jog3r.training.rehearsal import Step, rehearse
 
 
@@ -53,7 +55,7 @@ def step_flops(module: nn.Module, *, clips: int, frames: int, precomputed: bool 
         InputError: A module whose step is not known.
     """
     work = Work(clips=clips, frames=frames, precomputed=precomputed)
-    return rehearse(module, _once(step_of(module, work))).flops
+    return rehearse(module, kept(step_of(module, work))).flops
 
 
 def step_of(module: nn.Module, work: Work) -> Step:
@@ -66,14 +68,16 @@ def step_of(module: nn.Module, work: Work) -> Step:
         return lambda hollow: _joint_loss(hollow, work)
     if isinstance(module, AutoencoderTraining):
         return lambda hollow: _autoencoder_loss(hollow, work)
+    if isinstance(module, PairTraining):
+        return lambda hollow: _pairs_loss(hollow, work)
     raise InputError(
-        f"module: expected AutoencoderTraining or JointTraining, got {type(module).__name__};"
-        " count its operations with torch.utils.flop_counter"
+        "module: expected AutoencoderTraining, JointTraining or PairTraining, got"
+        f" {type(module).__name__}; count its operations with torch.utils.flop_counter"
     )
 
 
-def _once(step: Step) -> Step:
-    """Take a step without gradient checkpointing."""
+def kept(step: Step) -> Step:
+    """Take a step without gradient checkpointing: everything is kept."""
 
     def run(hollow: Any) -> Tensor:
         for part in hollow.modules():
@@ -94,30 +98,57 @@ def _autoencoder_loss(training: AutoencoderTraining, work: Work) -> Tensor:
     )[0]
 
 
+def _pairs_loss(training: PairTraining, work: Work) -> Tensor:
+    clip = (work.clips, work.frames)
+    batch = {"video": torch.empty(*clip, 3, work.side, work.side), **_truth(work)}
+    pairs = torch.empty(work.clips, training.pairs_per_clip, 2, dtype=torch.long)
+    return training.losses(batch, pairs)[0]
+
+
 def _joint_loss(training: JointTraining, work: Work) -> Tensor:
     """Follow the step as `JointTraining.losses` takes it; without values nothing is drawn."""
-    network, latents = training.model.stitched, _latents(training, work)
-    halves = _halves(training, work)
-    told = video_format(training.model, len(halves) * work.clips, work.frames)
-    inputs = (torch.cat([latents] * len(halves)), torch.empty(told.fps.shape))
-    text = _text(training, work, len(told.fps))
-    if halves == ["gen"]:
-        return generation_loss(network(*inputs, *text, video_format=told).prediction, latents)
-    if halves == ["rec"]:
-        return _reconstruction(training, work, network.tokens(*inputs, *text, video_format=told))
-    prediction, tokens = network.joint(*inputs, *text, reconstructed=work.clips, video_format=told)
-    return generation_loss(prediction, latents) + _reconstruction(training, work, tokens)
+    seen, latents = _seen(training, work), _latents(training, work)
+    little = latents[: seen.clips, :, : seen.frames]
+    if training.gen_weight == 0.0:
+        return _reconstruction(training, seen, _run(training, work, little, "tokens"))
+    if training.rec_weight == 0.0 or work.frames == 1:
+        return generation_loss(_run(training, work, latents).prediction, latents)
+    if seen.frames < work.frames:
+        prediction = _run(training, work, latents).prediction
+        tokens = _run(training, work, little, "tokens")
+    else:
+        both = torch.cat([latents, little])
+        prediction, tokens = _run(training, work, both, "joint", reconstructed=seen.clips)
+    return generation_loss(prediction, latents) + _reconstruction(training, seen, tokens)
 
 
-def _halves(training: JointTraining, work: Work) -> list[str]:
-    reconstructs = training.rec_weight > 0.0 and work.frames > 1
-    return ["gen"] * (training.gen_weight > 0.0) + ["rec"] * reconstructs
+def _run(
+    training: JointTraining, work: Work, latents: Tensor, way: str = "forward", **options: int
+) -> Any:
+    """Run the network in one of its ways."""
+    text, told = _text(training, work, len(latents)), _told(training, latents)
+    run = getattr(training.model.stitched, way)
+    return run(latents, torch.empty(len(latents)), *text, video_format=told, **options)
+
+
+def _told(training: JointTraining, latents: Tensor) -> VideoFormat:
+    return video_format(training.model, len(latents), latents.shape[2])
+
+
+def _seen(training: JointTraining, work: Work) -> Work:
+    """Tell what the reconstruction half works on."""
+    clips = -(-work.clips // training.rec_every)
+    pairs = min(training.pairs_per_clip, work.frames - 1)
+    frames = 1 + pairs if training.rec_frames == "pairs" else work.frames
+    return replace(work, clips=clips, frames=frames)
 
 
 def _reconstruction(training: JointTraining, work: Work, tokens: Tensor) -> Tensor:
     pairs = min(training.pairs_per_clip, work.frames - 1)
     partners = torch.empty(work.clips, pairs, dtype=torch.long)
-    return training.reconstruction_loss(tokens, partners, _truth(training, work))[0]
+    return training.reconstruction_loss(
+        tokens, partners, _truth(work, training.model.config.image_size)
+    )[0]
 
 
 def _latents(training: JointTraining, work: Work) -> Tensor:
@@ -127,10 +158,8 @@ def _latents(training: JointTraining, work: Work) -> Tensor:
             height, width = model.config.image_size
             return model.autoencoder.encode(torch.empty(work.clips, work.frames, 3, height, width))
     backbone, (rows, columns) = model.stitched.backbone.config, model.token_grid
-    T, h, w = (
-        n * p for n, p in zip((work.frames, rows, columns), backbone.patch_size, strict=True)
-    )
-    return torch.empty(work.clips, backbone.in_channels, T, h, w)
+    size = zip((work.frames, rows, columns), backbone.patch_size, strict=True)
+    return torch.empty(work.clips, backbone.in_channels, *(n * p for n, p in size))
 
 
 def _text(training: JointTraining, work: Work, texts: int) -> tuple[Tensor, Tensor]:
@@ -144,10 +173,10 @@ def _text(training: JointTraining, work: Work, texts: int) -> tuple[Tensor, Tens
     return model.text_encoder.t5(input_ids=ids).last_hidden_state, mask
 
 
-def _truth(training: JointTraining, work: Work) -> dict[str, Tensor]:
+def _truth(work: Work, size: tuple[int, int] | None = None) -> dict[str, Tensor]:
     clip = (work.clips, work.frames)
     return {
-        "depth": torch.empty(*clip, *training.model.config.image_size),
+        "depth": torch.empty(*clip, *(size or (work.side, work.side))),
         "K": torch.empty(*clip, 3, 3),
         "world_from_camera": torch.empty(*clip, 4, 4),
     }

@@ -37,10 +37,15 @@ class Rehearsed:
             addition count as two.
         saved_bytes: What autograd keeps between the passes, parameters not counted; each storage
             once.
+        copies_bytes: How much of it are weights that autocast has rounded.
+        block_bytes: What the largest block of those that can be checkpointed keeps; nothing where
+            checkpointing is on, since autograd then sees their inputs only.
     """
 
     flops: int
     saved_bytes: int
+    copies_bytes: int
+    block_bytes: int
 
 
 def rehearse(module: nn.Module, step: Step, *, precision: torch.dtype = torch.float32) -> Rehearsed:
@@ -66,7 +71,7 @@ def rehearse(module: nn.Module, step: Step, *, precision: torch.dtype = torch.fl
         with keep, torch.autocast("cpu", precision, enabled=mixed):
             loss = step(hollow)
         loss.backward()
-        return Rehearsed(counter.get_total_flops(), saved.bytes)
+        return Rehearsed(counter.get_total_flops(), saved.bytes, saved.copies, saved.block)
 
 
 def _without_values(module: nn.Module, fake: FakeTensorMode) -> Any:
@@ -102,16 +107,38 @@ class _Saved:
     """Adds up what autograd keeps."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.bytes = 0
+        self.bytes = self.copies = self.block = 0
+        for block in checkpointed_blocks(module):
+            block.register_forward_pre_hook(self._enter)
+            block.register_forward_hook(self._leave)
         self._seen = {_storage(parameter) for parameter in module.parameters()}
         self._alive: list[Any] = []  # a number of a storage is its own only while it lives
+        weights = {tuple(p.shape) for p in module.parameters() if p.ndim > 1}
+        self._weights = weights | {shape[::-1] for shape in weights}
 
     def keep(self, tensor: Tensor) -> Tensor:
         if _storage(tensor) not in self._seen:
             self._seen.add(_storage(tensor))
             self._alive.append(tensor.untyped_storage())
-            self.bytes += tensor.untyped_storage().nbytes()
+            size = tensor.untyped_storage().nbytes()
+            self.bytes += size
+            # Nothing else in half precision has the shape of a weight.
+            half = tensor.dtype in (torch.bfloat16, torch.float16)
+            self.copies += size if half and tuple(tensor.shape) in self._weights else 0
         return tensor
+
+    def _enter(self, *_: Any) -> None:
+        self._before = self.bytes
+
+    def _leave(self, *_: Any) -> None:
+        self.block = max(self.block, self.bytes - self._before)
+
+
+def checkpointed_blocks(module: nn.Module) -> list[nn.Module]:
+    """List the blocks that run again in the backward pass where checkpointing is on."""
+    parts = [part for part in module.modules() if hasattr(part, "gradient_checkpointing")]
+    lists = [each for part in parts for each in part.children() if isinstance(each, nn.ModuleList)]
+    return [block for blocks in lists for block in blocks if block is not None]
 
 
 def _storage(tensor: Tensor) -> int:

@@ -1,0 +1,176 @@
+"""What a stage of a recipe would cost, before it runs; nothing of its size is built."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import yaml
+
+from jog3r.errors import InputError
+from jog3r.training.accelerators import EFFICIENCY, Accelerator, accelerator
+from jog3r.training.cost import Work
+from jog3r.training.kinds import with_class_paths
+from jog3r.training.recipes import merged
+from jog3r.training.stage_cost import Settings, StageCost, stage_cost
+
+GIB = 2.0**30
+
+
+def dry_run(
+    stage: Mapping[str, Any], *, device: str | None = None, efficiency: float = EFFICIENCY
+) -> str:
+    """Describe what a stage needs, per process.
+
+    Args:
+        stage: A LightningCLI configuration.
+        device: A name or operations per second, see `accelerator`; None for the device at hand.
+        efficiency: Share of its peak that is reached.
+
+    Raises:
+        InputError: Values that make no model, a class whose step is not known, or an unknown
+            device.
+    """
+    module = meta_module(stage["model"])
+    settings, trainer = settings_of(stage), stage.get("trainer") or {}
+    chosen = accelerator(device) if device else at_hand(settings.precision)
+    costs = [
+        (share, work, stage_cost(module, work, settings)) for share, work in works(stage["data"])
+    ]
+    worst = max((cost for _, _, cost in costs), key=lambda cost: cost.memory)
+    batches = int(trainer.get("accumulate_grad_batches") or 1)
+    flops = sum(share * cost.executed_flops for share, _, cost in costs) * batches
+    reached = efficiency if device else 1.0
+    lines = [
+        f"parameters    {worst.numbers / 1e6:.1f} M, trained {worst.trained / 1e6:.1f} M, frozen"
+        f" {(worst.numbers - worst.trained) / 1e6:.1f} M",
+        *(_batch(share, work, cost) for share, work, cost in costs),
+        f"tokens        {sum(s * c.tokens for s, _, c in costs) * batches:,.0f} per optimiser step"
+        f" and process ({batches} batches)",
+        *_memory(worst, chosen),
+        f"time          {flops / (chosen.flops * reached):.3g} s per optimiser step at"
+        f" {chosen.flops * reached / 1e12:.3g} TFLOP/s"
+        + (f" ({efficiency:.0%} of {chosen.flops / 1e12:.0f})" if device else " (measured here)"),
+    ]
+    return "\n".join(lines)
+
+
+def _batch(share: float, work: Work, cost: StageCost) -> str:
+    return (
+        f"batch         {work.clips} clips of {work.frames} frames ({share:.0%}):"
+        f" {cost.tokens:,} tokens, {cost.flops / 1e12:.3g} TFLOP,"
+        f" {cost.executed_flops / 1e12:.3g} as executed"
+    )
+
+
+def _memory(cost: StageCost, device: Accelerator) -> list[str]:
+    parts = {
+        name: getattr(cost, name) / GIB
+        for name in ("weights", "gradients", "optimiser", "average", "activations")
+    }
+    split = ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size)
+    total = cost.memory / GIB
+    fits = "" if device.memory_bytes == float("inf") else f" of {device.memory_bytes / GIB:.0f}"
+    return [
+        f"memory        {total:.2f}{fits} GiB: {split}",
+        f"              without checkpointing activations are {cost.kept_activations / GIB:.2f}",
+    ]
+
+
+def overridden(stage: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Apply overrides of the command line, `--a.b value` or `--a.b=value`, to a stage.
+
+    Raises:
+        InputError: A word that is neither a key nor its value.
+    """
+    pairs = [part for word in words for part in (word.split("=", 1) if "--" in word else [word])]
+    keys, values = pairs[::2], pairs[1::2]
+    if len(keys) != len(values) or not all(key.startswith("--") for key in keys):
+        raise InputError(f"overrides: expected --KEY VALUE, got {' '.join(words)}")
+    for key, value in zip(keys, values, strict=True):
+        change: Any = yaml.safe_load(value)
+        for name in reversed(key.removeprefix("--").split(".")):
+            change = {name: change}
+        stage = merged(stage, change)
+    return dict(stage)
+
+
+def meta_module(model: Mapping[str, Any]) -> Any:
+    """Build a LightningModule on the meta device; what it starts from is left alone.
+
+    Raises:
+        InputError: Keys or values that its class does not take.
+    """
+    import lightning.pytorch as pl
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    model = with_class_paths({"model": model})["model"]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(pl.LightningModule, "model")
+    given = {**(model.get("init_args") or {})}
+    if "start" in given:
+        given["start"] = None
+    try:
+        parsed = parser.parse_object(
+            {"model": {"class_path": model["class_path"], "init_args": given}}
+        )
+        with torch.device("meta"):
+            return parser.instantiate_classes(parsed).model
+    except ArgumentError as error:
+        raise InputError(
+            f"model: expected keys and values that its class takes, got:"
+            f" {' '.join(str(error).split())[:300]}; correct the recipe"
+        ) from error
+
+
+def settings_of(stage: Mapping[str, Any]) -> Settings:
+    """Read what of a trainer's configuration matters to the cost."""
+    trainer = stage.get("trainer") or {}
+    precision = str(trainer.get("precision") or "32")
+    callbacks = trainer.get("callbacks") or []
+    average = any("WeightAveraging" in str(each.get("class_path")) for each in callbacks)
+    half = torch.bfloat16 if "bf16" in precision else torch.float16
+    return Settings(
+        precision=half if "16" in precision else torch.float32,
+        weight_bytes=2 if precision.endswith("16-true") else 4,
+        average=average,
+    )
+
+
+def works(data: Mapping[str, Any]) -> list[tuple[float, Work]]:
+    """Read which batches a stage sees, and in which shares.
+
+    Raises:
+        InputError: A class of data that is not known.
+    """
+    kind = str(data.get("class_path", "")).rpartition(".")[2]
+    given = data.get("init_args") or {}
+    if kind == "WorldDataModule":
+        frames, side = int(given.get("frames_per_batch", 128)), int(given.get("size", 64))
+        lengths = given.get("clip_lengths") or {16: 1.0}
+        total = sum(lengths.values())
+        return [
+            (share / total, Work(clips=frames // int(length), frames=int(length), side=side))
+            for length, share in lengths.items()
+        ]
+    if kind in ("PreparedDataModule", "ClipDataModule"):
+        size = given.get("size") or (64, 64)
+        side = size if isinstance(size, int) else size[0]
+        work = Work(clips=int(given.get("batch_size", 1)), frames=int(given.get("frames", 16)))
+        return [(1.0, replace(work, side=side, precomputed=kind == "PreparedDataModule"))]
+    raise InputError(
+        "data.class_path: expected jog3r's WorldDataModule, PreparedDataModule or ClipDataModule,"
+        f" got {data.get('class_path')}; count with jog3r.training.stage_cost"
+    )
+
+
+def at_hand(precision: torch.dtype) -> Accelerator:
+    """Measure how fast this machine multiplies matrices, in a second or two."""
+    from torch.utils.benchmark import Timer
+
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    side = 1024 if str(device) == "cpu" else 8192
+    a, b = (torch.randn(side, side, device=device, dtype=precision) for _ in range(2))
+    timer = Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
+    seconds = timer.blocked_autorange(min_run_time=0.3).median
+    return Accelerator(2.0 * side**3 / seconds, float("inf"), float("inf"))

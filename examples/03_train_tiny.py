@@ -42,6 +42,7 @@ def main() -> None:
         [
             "--config",
             str(args.out / "recipe.yaml"),
+            "--overwrite",  # what an earlier run of this lesson has left
             f"--trainer.max_steps={args.steps}",
             f"--trainer.val_check_interval={args.steps}",
             "--trainer.accelerator=cpu",

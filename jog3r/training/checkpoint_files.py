@@ -21,7 +21,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
-    return sorted((path for path in found if path.is_file() or is_sharded(path)), key=_written)
+    return sorted((path for path in found if path.is_file() or is_sharded(path)), key=written)
 
 
 def check_whole(path: Path) -> None:
@@ -67,6 +67,6 @@ def delete(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _written(path: Path) -> tuple[int, str]:
+def written(path: Path) -> tuple[int, str]:
     """Give when a checkpoint was written; of two of one moment the name decides."""
     return ((path / METADATA if path.is_dir() else path).stat().st_mtime_ns, path.name)

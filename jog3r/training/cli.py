@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from jog3r.errors import FileError, InputError, Jog3rError
+from jog3r.training.accelerators import EFFICIENCY
+from jog3r.training.kinds import with_class_paths
 from jog3r.training.recipes import read_stages
 from jog3r.training.run_folders import check_unused, clear, is_first_process, newest_checkpoint
 
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     Args:
         arguments: `--config FILE`, optionally `--stage NAME`, `--print-config`, `--ckpt_path FILE`
             (`last` for the newest), `--overwrite`, and overrides such as `--trainer.max_steps 10`,
-            which apply to every stage that runs.
+            which apply to every stage that runs. `--dry-run`, with `--device-flops` and
+            `--efficiency`, tells what the stages would cost and runs none.
 
     Raises:
         FileError: The recipe does not exist or is not YAML with `stages`, or the checkpoint to go
@@ -44,8 +47,22 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--print-config", action="store_true")
     parser.add_argument("--ckpt_path")
     parser.add_argument("--overwrite", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--device-flops")
+    parser.add_argument("--efficiency", type=float, default=EFFICIENCY)
     known, overrides = parser.parse_known_args(list(arguments))
     stages = _chosen(read_stages(known.config), known.stage)
+    if known.dry_run:
+        from jog3r.training.dry_run import dry_run, overridden
+
+        for name, config in stages.items():
+            cost = dry_run(
+                overridden(config, overrides),
+                device=known.device_flops,
+                efficiency=known.efficiency,
+            )
+            print(f"stage {name}\n{cost}\n", flush=True)  # noqa: T201
+        return
     starts = _starts(stages, known)
     fresh = {name: config for name, config in stages.items() if starts[name] is None}
     for name, config in stages.items():
@@ -114,7 +131,7 @@ def _run(
     _silence_others()
     with TemporaryDirectory() as folder:
         file = Path(folder) / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        file.write_text(yaml.safe_dump(with_class_paths(config), sort_keys=False))
         words = ["fit", "--config", str(file), *overrides]
         try:
             RecipeCLI([*words, "--print_config"] if print_only else words, before_fit)
@@ -141,6 +158,8 @@ def _run(
 def _silence_others() -> None:
     # Rendering processes are counted in the recipe, with the cores there are in mind.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Of what an earlier run has left, ours are the better words.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
     # Our own command line has been read already; what it left over comes in `args`.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     # A warning about Lightning's own code, and an advertisement.

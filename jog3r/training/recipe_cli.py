@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
@@ -76,7 +77,11 @@ class RecipeCLI(LightningCLI):
         self.ready()
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """Build the trainer, with whole checkpoints unless the recipe has a CheckpointIO."""
+        """Build the trainer, with whole checkpoints unless the recipe has a CheckpointIO.
+
+        Raises:
+            InputError: Settings that do not go together, or that this machine lacks.
+        """
         plugins = self.config_init["fit"]["trainer"]["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -84,4 +89,10 @@ class RecipeCLI(LightningCLI):
         if "TORCHELASTIC_RUN_ID" in os.environ:
             kwargs["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
             kwargs["num_nodes"] = int(os.environ["GROUP_WORLD_SIZE"])
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:
+            raise InputError(
+                f"trainer: expected settings that this machine can follow, got: {error}; correct"
+                " the recipe or the command line"
+            ) from error

@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jog3r.errors import InputError
-from jog3r.training.checkpoint_files import checkpoints_in, delete, remove_leftovers
+from jog3r.training.checkpoint_files import (
+    checkpoints_in,
+    delete,
+    remove_leftovers,
+    written,
+)
 
 # How launchers tell a process which one it is: torchrun, Lightning itself, SLURM.
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -49,7 +54,8 @@ def clear(stage: Mapping[str, Any]) -> None:
 
 def _checkpoints(stage: Mapping[str, Any]) -> list[Path]:
     folders = _folders(stage, "ModelCheckpoint", "dirpath")
-    return [checkpoint for folder in folders for checkpoint in checkpoints_in(folder)]
+    found = {checkpoint for folder in folders for checkpoint in checkpoints_in(folder)}
+    return sorted(found, key=written)
 
 
 def _published(stage: Mapping[str, Any]) -> list[Path]:

@@ -181,9 +181,9 @@ def recipe(folder: Path, *, every: bool = False, **changed: Any) -> dict[str, An
     }
     for name, value in changed.items():
         *path, last = name.split("__")
-        place = stage
+        place: Any = stage
         for key in path:
-            place = place[key]
+            place = place[int(key) if key.isdigit() else key]
         place[last] = value
     return stage
 

@@ -20,6 +20,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "trainer__accumulate_grad_batches": 2,
         "data__init_args__workers": 2,
     },
+    "from a checkpoint of validation": {
+        "trainer__callbacks__1__init_args__every_n_train_steps": None,
+        "trainer__callbacks__1__init_args__monitor": "val/loss",
+        "trainer__val_check_interval": 2,
+    },
     "dropout, Muon": {
         "model__init_args__lora": {"rank": 2, "alpha": 2.0, "dropout": 0.5},
         "model__init_args__optimiser": "muon",

@@ -1,0 +1,198 @@
+"""Checkpoints on the disk: whole or absent, damaged ones named, earlier runs not overwritten."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from jog3r.errors import FileError, InputError, SaveError
+from jog3r.training import checkpoint_io
+from jog3r.training.checkpoint_files import checkpoints_in, delete, remove_leftovers
+from jog3r.training.checkpoint_io import AtomicCheckpoints
+from jog3r.training.cli import main
+from jog3r.training.run_folders import check_unused, clear, newest_checkpoint
+from tests.training import small_run
+
+CONTENT = {"state_dict": {"weight": torch.arange(1000.0)}, "loops": {}, "global_step": 3}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    AtomicCheckpoints().save_checkpoint(CONTENT, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+class TestAtomicCheckpoints:
+    def test_what_was_written_is_read(self, saved: Path) -> None:
+        read = AtomicCheckpoints().load_checkpoint(saved, weights_only=True)
+        assert torch.equal(read["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
+        assert read["global_step"] == 3
+        assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+
+    def test_an_interrupted_save_leaves_the_previous_one(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def half(_: Any, file: Any) -> None:
+            file.write(b"half of it")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(checkpoint_io.torch, "save", half)
+        with pytest.raises(KeyboardInterrupt):
+            AtomicCheckpoints().save_checkpoint({"loops": {}}, saved)
+        assert AtomicCheckpoints().load_checkpoint(saved)["global_step"] == 3
+
+    def test_what_a_kill_has_left_goes_with_the_next_save(self, saved: Path) -> None:
+        left = saved.with_name(".last.ckpt.0123abcd.tmp")
+        left.write_bytes(b"half of it")
+        folder = saved.with_name(".epoch=0-step=2.ckpt.17a.tmp")
+        folder.mkdir()
+        assert checkpoints_in(saved.parent) == [saved]
+        AtomicCheckpoints().save_checkpoint(CONTENT, saved)
+        assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+
+    def test_no_room_for_it(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(SaveError, match="expected to write it whole"):
+            AtomicCheckpoints().save_checkpoint(CONTENT, tmp_path / "file" / "last.ckpt")
+
+    @pytest.mark.parametrize("kind", ["cut", "changed", "empty", "text"])
+    def test_a_damaged_one(self, saved: Path, kind: str) -> None:
+        content = bytearray(saved.read_bytes())
+        middle = len(content) // 2
+        content[middle] ^= 255
+        damaged = {"cut": content[:middle], "changed": content, "empty": b"", "text": b"stages:"}
+        saved.write_bytes(damaged[kind])
+        with pytest.raises(FileError, match=r"last\.ckpt: expected a whole checkpoint, got a dam"):
+            AtomicCheckpoints().load_checkpoint(saved)
+
+    def test_a_file_of_torch_that_is_none(self, tmp_path: Path) -> None:
+        torch.save({"weight": torch.zeros(3)}, tmp_path / "other.ckpt")
+        with pytest.raises(FileError, match="published weights go into start"):
+            AtomicCheckpoints().load_checkpoint(tmp_path / "other.ckpt")
+
+    def test_none_there(self, tmp_path: Path) -> None:
+        with pytest.raises(FileError, match="expected a checkpoint, got nothing there"):
+            AtomicCheckpoints().load_checkpoint(tmp_path / "last.ckpt")
+
+    def test_a_folder_without_its_shares(self, tmp_path: Path) -> None:
+        (tmp_path / "last.ckpt").mkdir()
+        torch.save(
+            {"loops": {}, "state_dict": {}, "x": {"jog3r tensor": "x", "shape": [3]}},
+            tmp_path / "last.ckpt" / "meta.pt",
+        )
+        with pytest.raises(FileError, match="got a damaged one"):
+            AtomicCheckpoints().load_checkpoint(tmp_path / "last.ckpt")
+
+    def test_removal(self, saved: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "folder.ckpt"
+        (folder / "inside").mkdir(parents=True)
+        for path in (saved, folder):
+            AtomicCheckpoints().remove_checkpoint(path)
+        assert not list(tmp_path.iterdir())
+
+
+def test_the_newest_is_the_last_written(tmp_path: Path) -> None:
+    for age, name in enumerate(["b.ckpt", "last.ckpt", "a.ckpt"]):
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (0, time.time() - age))
+    (tmp_path / "folder.ckpt").mkdir()  # without its contents: being written
+    assert [path.name for path in checkpoints_in(tmp_path)] == ["a.ckpt", "last.ckpt", "b.ckpt"]
+    assert checkpoints_in(tmp_path / "nowhere") == []
+    delete(tmp_path / "b.ckpt")
+    remove_leftovers(tmp_path / "nowhere")
+    assert len(checkpoints_in(tmp_path)) == 2
+
+
+class TestRunFolders:
+    @pytest.fixture
+    def stage(self, tmp_path: Path) -> dict[str, Any]:
+        stage = small_run.recipe(tmp_path)
+        publish = {"folder": str(tmp_path / "model")}
+        stage["trainer"]["callbacks"].append(
+            {"class_path": "jog3r.training.callbacks.PublishWeights", "init_args": publish}
+        )
+        return stage
+
+    def test_nothing_there(self, stage: dict[str, Any]) -> None:
+        check_unused("joint", stage)
+        clear(stage)
+        assert newest_checkpoint(stage) is None
+
+    def test_the_newest_of_all_its_folders(self, stage: dict[str, Any], tmp_path: Path) -> None:
+        best = {"dirpath": str(tmp_path / "best"), "monitor": "val/loss"}
+        path = "lightning.pytorch.callbacks.ModelCheckpoint"
+        stage["trainer"]["callbacks"].append({"class_path": path, "init_args": best})
+        for age, name in enumerate(["checkpoints/step=3.ckpt", "best/step=2.ckpt"]):
+            (tmp_path / name).parent.mkdir()
+            (tmp_path / name).write_bytes(b"")
+            os.utime(tmp_path / name, (0, time.time() - age))
+        assert newest_checkpoint(stage) == tmp_path / "checkpoints" / "step=3.ckpt"
+
+    @pytest.mark.parametrize("name", ["checkpoints/step=3.ckpt", "model/model.safetensors"])
+    def test_an_earlier_run(self, stage: dict[str, Any], tmp_path: Path, name: str) -> None:
+        file = tmp_path / name
+        file.parent.mkdir()
+        file.write_bytes(b"")
+        with pytest.raises(InputError, match=f"stage joint: expected folders .* got .*{name}; go"):
+            check_unused("joint", stage)
+        clear(stage)
+        assert file.exists() == name.startswith("model")
+
+    def test_a_recipe_that_is_wrong_is_not_ours_to_report(self) -> None:
+        for trainer in (None, 3, {"callbacks": "many"}, {"callbacks": [{"init_args": 3}, 4]}):
+            check_unused("joint", {"trainer": trainer})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestCommandLine:
+    def test_a_fresh_run_into_a_used_folder(self, tmp_path: Path) -> None:
+        file = small_run.write(tmp_path)
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "step=3.ckpt").write_bytes(b"")
+        with pytest.raises(InputError, match="begin anew with --overwrite"):
+            main(["--config", str(file)])
+
+    def test_last_is_the_newest_and_a_damaged_one_is_told(self, tmp_path: Path) -> None:
+        file = small_run.write(tmp_path)
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "step=3.ckpt").write_bytes(b"torn")
+        with pytest.raises(FileError, match=r"step=3\.ckpt: expected a whole checkpoint"):
+            main(["--config", str(file), "--ckpt_path", "last"])
+
+    def test_one_checkpoint_for_two_stages(self, tmp_path: Path) -> None:
+        stage = small_run.recipe(tmp_path)
+        file = small_run.write_stages(tmp_path, {"first": stage, "second": stage})
+        with pytest.raises(InputError, match="--ckpt_path: expected --stage with it"):
+            main(["--config", str(file), "--ckpt_path", "some.ckpt"])
+
+    @pytest.mark.parametrize("seed", [-1, 1 << 32])
+    def test_seeds_that_lightning_would_replace(self, tmp_path: Path, seed: int) -> None:
+        file = small_run.write(tmp_path, seed_everything=seed)
+        with pytest.raises(
+            InputError, match=f"seed_everything: expected 0 to 4294967295, got {seed}"
+        ):
+            main(["--config", str(file)])
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"trianer": {"max_steps": 3}}, "trianer"),
+            ({"model__init_args__lora": {"rnk": 8}}, "rnk"),
+            ({"model__init_args__trained": {"backbone": "some"}}, "backbone"),
+            ({"data__init_args__clips": "four"}, "clips"),
+            ({"trainer__callbacks": [{"class_path": "no.such.Callback"}]}, "no.such.Callback"),
+            ({"trainer__strategy": "fsdp3"}, "fsdp3"),
+        ],
+    )
+    def test_wrong_keys_and_values(
+        self, tmp_path: Path, changed: dict[str, Any], message: str
+    ) -> None:
+        file = small_run.write(tmp_path, **changed)
+        with pytest.raises(InputError, match=message) as caught:
+            main(["--config", str(file)])
+        assert len(str(caught.value)) < 450

@@ -1,5 +1,7 @@
 """How fast training is: clips, tokens and arithmetic per second."""
 
+import copy
+import math
 import time
 from typing import Any
 
@@ -7,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.throughput import Throughput as Rates
 from lightning.fabric.utilities.throughput import get_available_flops
-from torch import Tensor
+from torch import Tensor, nn
 
 from jog3r.errors import InputError
 from jog3r.training.cost import step_flops
@@ -42,6 +44,12 @@ class Throughput(pl.Callback):
             )
         self.window, self.peak_flops = window, peak_flops
         self._flops: dict[tuple[int, int], int] = {}
+        self._hollow: JointTraining | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remember what trains as it is before processes share its weights."""
+        if isinstance(pl_module, JointTraining):
+            self._hollow = _without_values(pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -72,16 +80,16 @@ class Throughput(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Count the batch, and log the rates of the last ones."""
-        joint = isinstance(pl_module, JointTraining)
+        joint, elapsed_s = self._hollow, _now_s(pl_module.device) - self._start_s - self._paused_s
         self._batches += 1
         self._clips += _clips(batch)
-        self._tokens += video_tokens(pl_module, batch) if joint else 0
+        self._tokens += 0 if joint is None else video_tokens(joint, batch)
         self._rates.update(
-            time=_now_s(pl_module.device) - self._start_s - self._paused_s,
+            time=elapsed_s,
             batches=self._batches,
             samples=self._clips,
-            lengths=self._tokens if joint else None,
-            flops=self._batch_flops(pl_module, batch) if joint else None,
+            lengths=None if joint is None else self._tokens,
+            flops=None if joint is None else self._batch_flops(joint, batch),
         )
         found = self._rates.compute()
         rates = {
@@ -98,19 +106,24 @@ class Throughput(pl.Callback):
     def _batch_flops(self, training: JointTraining, batch: dict[str, Any]) -> int:
         key = (_clips(batch), _frames(batch))
         if key not in self._flops:  # a batch of new sizes; there are as many as there are buckets
+            began_s = time.perf_counter()
             self._flops[key] = step_flops(
                 training, clips=key[0], frames=key[1], precomputed="latents" in batch
             )
+            self._paused_s += time.perf_counter() - began_s
         return self._flops[key]
 
 
 def video_tokens(training: JointTraining, batch: dict[str, Any]) -> int:
     """Count the tokens of a batch's videos as the backbone sees them, those of each clip once."""
-    model = training.model
-    rows, columns = model.token_grid
-    latents = model.autoencoder.latent_frames(_frames(batch))
-    patch = model.stitched.backbone.config.patch_size[0]
-    return _clips(batch) * -(-latents // patch) * rows * columns
+    patch = training.model.stitched.backbone.config.patch_size
+    if "video" in batch:
+        frames, _, *size = batch["video"].shape[1:]
+        factor = training.model.autoencoder.factor
+        grid = (training.model.autoencoder.latent_frames(frames), *(n // factor for n in size))
+    else:
+        grid = batch["latents"].shape[2:]
+    return _clips(batch) * math.prod(-(-n // p) for n, p in zip(grid, patch, strict=True))
 
 
 def _clips(batch: dict[str, Any]) -> int:
@@ -120,6 +133,17 @@ def _clips(batch: dict[str, Any]) -> int:
 def _frames(batch: dict[str, Any]) -> int:
     """Give the length of the clips; latents are stored for every frame."""
     return batch["video"].shape[1] if "video" in batch else batch["latents"].shape[2]
+
+
+def _without_values(training: JointTraining) -> JointTraining:
+    """Copy a module with tensors on the meta device, and without its trainer."""
+    memo: dict[int, Any] = {id(training._trainer): None}
+    for tensor in (*training.parameters(), *training.buffers()):
+        hollow = torch.empty_like(tensor, device="meta")
+        if isinstance(tensor, nn.Parameter):
+            hollow = nn.Parameter(hollow, tensor.requires_grad)
+        memo[id(tensor)] = hollow
+    return copy.deepcopy(training, memo)
 
 
 def _dtype(precision: str) -> torch.dtype:

@@ -133,7 +133,8 @@ def run(args: argparse.Namespace) -> None:
     part, parts = args.part or part_of_process(os.environ)
     captions = None if args.captions is None else read_captions(args.captions)
     source, estimator_id = depth_source(args.depth)
-    options = read_settings(args.option)
+    given = read_settings(args.option)
+    options = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     if source == "colmap":
         options["depth"] = True
     from jog3r.data.readers.registry import open_reader

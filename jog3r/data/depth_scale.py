@@ -21,7 +21,8 @@ CLEAR = 0.7
 """The best factor must lower the disagreement to this share of that without any translation."""
 GOOD, CLEARLY_WRONG, UNITS_APART = 0.03, 0.3, 2.5
 """Depth is in a wrong unit where another fits to within 3 %, at less than 0.3 of the disagreement
-as stored, and differs by more than two and a half times: feet are three to the metre."""
+as stored and of that without translation, and differs by more than two and a half times: feet are
+three to the metre."""
 
 
 def depth_scale(
@@ -74,8 +75,9 @@ def wrong_unit(
     if factor is None or 1 / UNITS_APART < factor < UNITS_APART:
         return None
     pairs = _pairs(depth, K, world_from_camera)
-    best, stored = _disagreement(pairs, torch.tensor([factor, 1.0])).tolist()
-    return factor if best < GOOD and best < CLEARLY_WRONG * stored else None
+    # A camera that moves too little for its pixels agrees with depth of any unit.
+    best, stored, still = _disagreement(pairs, torch.tensor([factor, 1.0, torch.inf])).tolist()
+    return factor if best < GOOD and best < CLEARLY_WRONG * min(stored, still) else None
 
 
 def _pairs(depth: Tensor, K: Tensor, world_from_camera: Tensor) -> "list[_Pair]":

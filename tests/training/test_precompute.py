@@ -83,7 +83,9 @@ def test_a_clip_of_another_size_than_the_models(tiny_model: JOG3R) -> None:
     assert parts["rec"] != 0
 
 
-def test_depth_of_another_size_than_the_frames(tiny_model: JOG3R, clip: WorldClip) -> None:
+def test_depth_of_another_size_than_the_frames(
+    tiny_model: JOG3R, clip: WorldClip, as_a_user: None
+) -> None:
     with pytest.raises(InputError, match=r"depth: expected \(3, 16, 16\), the frames and size"):
         precompute_clip(
             tiny_model,
@@ -108,7 +110,7 @@ def test_latents_that_span_several_frames(tiny_model: JOG3R) -> None:
             filters=4, res_blocks=1, multipliers=(1, 1, 2, 2), groups=2
         ),
     )
-    config = replace(tiny_model.config, autoencoder=video)
+    config = replace(tiny_model.config, autoencoder=video, network=None)
     spanning = JOG3R(config, tiny_model.text_encoder.tokenizer)
     with pytest.raises(InputError, match="autoencoder: expected latents of single frames"):
         precompute_clip(spanning, torch.zeros(3, 3, 16, 16), "a red cube", id="a")

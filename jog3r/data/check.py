@@ -1,19 +1,21 @@
 """Looking over a data set before anything is built on it: what is there, what is broken."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from jog3r.data.clip import GEOMETRY, PARTS, Clip
-from jog3r.data.depth_unit import DepthUnit, depth_unit
+from jog3r.data.clip import GEOMETRY, PARTS
+from jog3r.data.depth_unit import DepthUnit, compared_frames, depth_unit
 from jog3r.data.readable import readable_clips
 from jog3r.data.readers.interface import ClipEntry, ClipReader, Index, Problem
 from jog3r.data.sampling import STRIDES, check_sampling, least_length
 
 SAMPLE = 8
 """Clips whose depth is compared with their cameras where not all are decoded."""
+AT_ONCE = 256
+"""Frames of a clip that are decoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +97,21 @@ def check_data(
     """
     check_sampling(frames=frames, strides=strides, reverse_share=0.0)
     index = reader.index
-    looked_at = index.entries if decode else _sample(index.entries)
     broken: list[Problem] = []
-    units = {entry.id: _unit(clip) for entry, clip in readable_clips(reader, looked_at, broken)}
+    whole = [*_decoded(reader, index.entries, broken)] if decode else []
+    units = dict(_units_of(reader, whole if decode else _sample(index.entries), broken))
     gone = {problem.where for problem in broken}
     rest = [entry for entry in index.entries if entry.id not in gone]
     found = [_unfit(entry, units.get(entry.id), frames, strides) for entry in rest]
     unfit = [problem for problem in found if problem is not None]
     return Check(
         index=index,
-        decoded=len(units),
+        decoded=len(whole) if decode else len(units),
         problems=(*index.problems, *broken, *unfit),
         used=tuple(e for e, problem in zip(rest, found, strict=True) if problem is None),
         frames=frames,
         strides=tuple(strides),
-        units=tuple(unit for unit in units.values() if unit is not None),
+        units=tuple(units.values()),
     )
 
 
@@ -120,13 +122,33 @@ def _case(problem: Problem) -> str:
     return problem.what if said else f"{problem.where}: {problem.what}"
 
 
+def _decoded(
+    reader: ClipReader, entries: Sequence[ClipEntry], problems: list[Problem]
+) -> Iterator[ClipEntry]:
+    """Decode every frame of every clip, so many at a time that memory is bounded."""
+    for entry in entries:
+        known = len(problems)
+        for first in range(0, entry.length, AT_ONCE):
+            chunk = range(first, min(first + AT_ONCE, entry.length))
+            for _ in readable_clips(reader, [entry], problems, frames=lambda _, c=chunk: c):
+                pass
+            if len(problems) > known:
+                break
+        else:
+            yield entry
+
+
 def _sample(entries: Sequence[ClipEntry]) -> Sequence[ClipEntry]:
     able = [entry for entry in entries if entry.parts.issuperset(GEOMETRY)]
     return able[:: max(1, len(able) // SAMPLE)][:SAMPLE]
 
 
-def _unit(clip: Clip) -> DepthUnit | None:
-    return depth_unit(clip) if clip.has(*GEOMETRY) else None
+def _units_of(
+    reader: ClipReader, entries: Sequence[ClipEntry], problems: list[Problem]
+) -> Iterator[tuple[str, DepthUnit]]:
+    able = [entry for entry in entries if entry.parts.issuperset(GEOMETRY)]
+    read = readable_clips(reader, able, problems, frames=lambda e: compared_frames(e.length))
+    return ((entry.id, depth_unit(clip)) for entry, clip in read)
 
 
 def _unfit(

@@ -6,7 +6,7 @@ that is stored there. Where the camera moves sideways or forward, that holds for
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,9 @@ FACTORS = (1.0, 10.0, 0.1, 100.0, 0.01, 1000.0, 0.001)
 
 # Twenty steps to a factor of ten. At the last everything is so far away that no camera moves.
 _GRID = torch.logspace(-4, 4, 161)
-_PAIRS, _PIXELS = 6, 1000
+_PIXELS = 1000
+_MOST_FRAMES = 10  # that are all compared
+_FURTHEST = 128  # [frames] from the first: a long film leaves its place
 _LEAST_SEEN = 0.1  # share of the pixels that the other frame has to see
 _GOOD = 0.05  # relative difference of depth that is agreement
 _CLEAR = 2.0  # so much better has the right unit to be than a wrong one
@@ -59,7 +61,7 @@ class DepthUnit:
 
 
 def depth_unit(clip: Clip) -> DepthUnit:
-    """Compare depth with cameras.
+    """Compare depth with cameras, in some of the frames.
 
     Args:
         clip: With depth, K and cameras.
@@ -84,6 +86,22 @@ def depth_unit(clip: Clip) -> DepthUnit:
     if float(stored) < clearly_worse:
         return DepthUnit(verdict="cannot tell", factor=None, **told)
     return DepthUnit(verdict="wrong", factor=_named(factor), **told)
+
+
+def compared_frames(length: int) -> list[int]:
+    """Choose the frames of a clip that are compared, the first with each of the others.
+
+    Args:
+        length: Of the clip.
+
+    Example:
+        >>> compared_frames(4), compared_frames(16), compared_frames(1000)
+        ([0, 1, 2, 3], [0, 1, 2, 4, 8, 15], [0, 1, 2, 4, 8, 16, 32, 64, 128])
+    """
+    if length <= _MOST_FRAMES:
+        return list(range(length))
+    last = min(length - 1, _FURTHEST)
+    return [0, *(1 << k for k in range(last.bit_length()) if 1 << k < last), last]
 
 
 def require_depth_unit(clips: Iterable[Clip]) -> list[DepthUnit]:
@@ -134,20 +152,16 @@ def _errors(
     """
     camera_from_world = invert(world_from_camera)
     rows = []
-    for a, b in _pairs(len(depth)):
-        b_from_a = camera_from_world[b] @ world_from_camera[a]
-        rows.append(_pair_errors(depth[a], depth[b], K[a], K[b], b_from_a))
+    first, *others = compared_frames(len(depth))
+    for other in others:
+        other_from_first = camera_from_world[other] @ world_from_camera[first]
+        maps, lenses = (depth[first], depth[other]), (K[first], K[other])
+        rows.append(_pair_errors(*maps, *lenses, other_from_first))
     table = torch.stack(rows) if rows else torch.full((1, len(_GRID)), torch.inf)
     # What only just comes into view is the border of the picture, not evidence.
     table = table.where(table.roll(1, dims=1).isfinite(), torch.inf)
     contrast = table[:, -1] / table.amin(dim=1).clamp(min=_ROUNDING)
     return table[int(contrast.nan_to_num(0.0, posinf=0.0).argmax())]
-
-
-def _pairs(length: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs of frames, from neighbours to the two ends."""
-    gaps = sorted({max(1, round((length - 1) / 2**k)) for k in range(_PAIRS)})
-    yield from ((0, gap) for gap in gaps if gap < length)
 
 
 def _pair_errors(

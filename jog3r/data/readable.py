@@ -1,7 +1,7 @@
 """Going through a data set without stopping at what is broken and without losing it."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from jog3r.data.clip import Clip
 from jog3r.data.readers.interface import ClipEntry, ClipReader, Problem
@@ -10,10 +10,19 @@ from jog3r.errors import FileError, InputError
 log = logging.getLogger(__name__)
 
 
+def every_frame(entry: ClipEntry) -> Sequence[int]:
+    """Return all frames of a clip."""
+    return range(entry.length)
+
+
 def readable_clips(
-    reader: ClipReader, entries: Iterable[ClipEntry], problems: list[Problem]
+    reader: ClipReader,
+    entries: Iterable[ClipEntry],
+    problems: list[Problem],
+    *,
+    frames: Callable[[ClipEntry], Sequence[int]] = every_frame,
 ) -> Iterator[tuple[ClipEntry, Clip]]:
-    """Read whole clips one after the other; every entry is yielded or noted.
+    """Read clips one after the other; every entry is yielded or noted.
 
     A clip that cannot be read, that contradicts itself, or that is not what the index promised, is
     noted and logged. What is not the clip's fault stops: a full disk, a missing package.
@@ -22,6 +31,7 @@ def readable_clips(
         reader: Of the data set.
         entries: Of its index; all, or this process' share of them.
         problems: Grows by those of kind `unreadable` and `not-as-announced`.
+        frames: Which of a clip's frames are read.
 
     Example:
         >>> from jog3r.data.readers.registry import open_reader
@@ -31,12 +41,13 @@ def readable_clips(
         ['seed-0', 'seed-1']
     """
     for entry in entries:
+        wanted = frames(entry)
         try:
-            clip = reader.read(entry)
+            clip = reader.read(entry, wanted)
         except (FileError, InputError) as error:
             problem = Problem(kind="unreadable", where=entry.id, what=str(error))
         else:
-            problem = _broken_promise(entry, clip)
+            problem = _broken_promise(entry, clip, len(wanted))
             if problem is None:
                 yield entry, clip
                 continue
@@ -44,10 +55,11 @@ def readable_clips(
         problems.append(problem)
 
 
-def _broken_promise(entry: ClipEntry, clip: Clip) -> Problem | None:
-    missing = sorted(entry.parts & set(clip.missing))
-    if len(clip) == entry.length and not missing:
+def _broken_promise(entry: ClipEntry, clip: Clip, length: int) -> Problem | None:
+    # Of frames that are not even there is no frame rate.
+    missing = sorted((entry.parts - {"fps"}) & set(clip.missing))
+    if len(clip) == length and not missing:
         return None
     got = f"got {len(clip)}" + (f" and no {', '.join(missing)}" if missing else "")
-    what = f"expected {entry.length} frames with {sorted(entry.parts)}, {got}"
+    what = f"expected {length} frames with {sorted(entry.parts)}, {got}"
     return Problem(kind="not-as-announced", where=entry.id, what=what)

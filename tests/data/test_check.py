@@ -72,6 +72,20 @@ def test_every_clip_is_used_or_explained(tmp_path: Path) -> None:
     assert check_data(Videos(tmp_path), frames=2, strides=(1,)).used[-1].id == "short"
 
 
+def test_long_clips_are_decoded_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jog3r.data.check.AT_ONCE", 8)
+    write_film(tmp_path / "long.mp4", 20)
+    asked: list[Sequence[int]] = []
+
+    class Noted(Videos):
+        def read(self, entry: ClipEntry, frames: Sequence[int] | None = None) -> Clip:
+            asked.append(frames or ())
+            return super().read(entry, frames)
+
+    assert check_data(Noted(tmp_path), decode=True).decoded == 1
+    assert asked == [range(8), range(8, 16), range(16, 20)]
+
+
 def test_lost_clips_that_nobody_explains_are_told() -> None:
     problem = Problem(kind="no-video", where="a", what="gone")
     assert Index(announced=3, entries=(), problems=(problem,)).unexplained == 2

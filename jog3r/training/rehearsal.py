@@ -48,13 +48,21 @@ class Rehearsed:
     block_bytes: int
 
 
-def rehearse(module: nn.Module, step: Step, *, precision: torch.dtype = torch.float32) -> Rehearsed:
+def rehearse(
+    module: nn.Module,
+    step: Step,
+    *,
+    precision: torch.dtype = torch.float32,
+    fused: bool = True,
+) -> Rehearsed:
     """Run a step and its backward pass on a copy of the module that holds no values.
 
     Args:
         module: Anywhere, on the meta device too; it is not touched.
         step: What to run.
         precision: Of matrix products under autocast; float32 switches it off.
+        fused: Whether attention is always fused, as on accelerators, or as this library takes it on
+            a CPU.
     """
     with ExitStack() as stack:
         for table in KEPT_TABLES:
@@ -64,7 +72,8 @@ def rehearse(module: nn.Module, step: Step, *, precision: torch.dtype = torch.fl
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         hollow = _without_values(module, fake)
         stack.enter_context(fake)
-        stack.enter_context(fused_only())
+        if fused:
+            stack.enter_context(fused_only())
         counter = stack.enter_context(FlopCounterMode(display=False, custom_mapping=ATTENTION))
         saved, mixed = _Saved(hollow), precision != torch.float32
         keep = torch.autograd.graph.saved_tensors_hooks(saved.keep, lambda tensor: tensor)

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from jog3r.attention import attention
 from jog3r.backbones.rotary import Rotation, rotate
@@ -103,8 +104,9 @@ def without_padding(text: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor |
     Returns:
         Text and mask, shorter; the mask is None where nothing is left to hide.
     """
-    # One read of the mask from the device; a compiled graph keeps its fixed length instead.
-    if mask is None or torch.compiler.is_compiling():
+    # One read of the mask from the device; a compiled graph, and a mask without values, as a dry
+    # run has it, keep the fixed length instead.
+    if mask is None or torch.compiler.is_compiling() or is_fake(mask):
         return text, mask
     seen = mask.cpu()
     used = seen.any(dim=0).nonzero()

@@ -15,6 +15,7 @@ from jog3r.config import from_plain
 from jog3r.data.world.captions import vocabulary
 from jog3r.errors import InputError
 from jog3r.model import JOG3R
+from jog3r.training.lora import LoRA
 from jog3r.training.recipes import read_stages
 from jog3r.training.trained_parts import TrainedParts
 
@@ -73,6 +74,9 @@ def stage_module(stage: Mapping[str, Any]) -> nn.Module:
         words = isinstance(config.text_encoder, TextEncoder.Config)
         model = JOG3R(config, word_tokenizer(vocabulary()) if words else None)
     from_plain(TrainedParts, given.get("trained") or {}, "trained").apply(model)
+    if given.get("lora"):
+        with torch.device("meta"):
+            from_plain(LoRA, given["lora"], "lora").apply(model)
     return model
 
 

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 from jog3r.codecs.features import TextFeatures
 from jog3r.codecs.text import TextEncoder, word_tokenizer
 from jog3r.data.world.captions import vocabulary
-from jog3r.diffusion.schedule import RECONSTRUCTION_MAX, NoiseSchedule
+from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import InputError
 from jog3r.geometry.pointmaps import pointmap_from_depth
 from jog3r.losses.generation import generation_loss
@@ -27,6 +27,7 @@ from jog3r.training.processes import (
     mean_over_processes,
     means_over_processes,
 )
+from jog3r.training.reconstruction_half import Frames, ReconstructionHalf
 from jog3r.training.schedules import muon, with_warmup
 from jog3r.training.start import load_start
 from jog3r.training.stored_model import StoresModel
@@ -62,6 +63,11 @@ class JointTraining(StoresModel, pl.LightningModule):
             keeping what they computed: less memory, more time.
         gen_weight: Of L_gen; 0 for reconstruction only.
         rec_weight: lambda; 0 for generation only.
+        rec_every: L_rec is that of every so manieth clip of a process' batch, from the first: its
+            expectation stays, at less time per step and more variance.
+        rec_frames: What the reconstruction half sees of a clip: "all" of its frames, or only those
+            of the "pairs", as a shorter clip; less time, and another function: tokens are then
+            learned from fewer frames than reconstruction meets later.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
         variance_weight: Of the variational bound in L_gen, for backbones that predict the variance
@@ -79,7 +85,7 @@ class JointTraining(StoresModel, pl.LightningModule):
     Raises:
         FileError: Nothing to start from.
         InputError: A timestep_power that is not above 0, negative weights or two of 0, a negative
-            seed, or parts to train that the model lacks.
+            seed, a rec_every below 1, or parts to train that the model lacks.
 
     Source: JOG3R section 3.
     """
@@ -95,6 +101,8 @@ class JointTraining(StoresModel, pl.LightningModule):
         gradient_checkpointing: bool = False,
         gen_weight: float = 1.0,
         rec_weight: float = 1.0,
+        rec_every: int = 1,
+        rec_frames: Frames = "all",
         pairs_per_clip: int = 4,
         prompt_dropout: float = 0.1,
         variance_weight: float = 1.0,
@@ -111,6 +119,8 @@ class JointTraining(StoresModel, pl.LightningModule):
             raise InputError(f"timestep_power: expected a number above 0, got {timestep_power}")
         _check_weights(gen_weight, rec_weight)
         check_seed(seed)
+        if rec_every < 1:
+            raise InputError(f"rec_every: expected 1 or more, got {rec_every}; 1 takes every clip")
         words = isinstance(model.text_encoder, TextEncoder.Config)
         self.model = JOG3R(model, word_tokenizer(vocabulary()) if words else None)
         if start is not None:
@@ -125,6 +135,8 @@ class JointTraining(StoresModel, pl.LightningModule):
         self.model.stitched.backbone.gradient_checkpointing = gradient_checkpointing
         self.optimiser = optimiser
         self.gen_weight, self.rec_weight = gen_weight, rec_weight
+        self.rec_every = rec_every
+        self.rec_frames: Frames = rec_frames
         self.pairs_per_clip = pairs_per_clip
         self.prompt_dropout, self.max_depth = prompt_dropout, max_depth
         self.timestep_power, self.variance_weight = timestep_power, variance_weight
@@ -167,18 +179,18 @@ class JointTraining(StoresModel, pl.LightningModule):
         generators = clip_generators(seed, batch)
         drawn = draw(generators, self.model.schedule, latents, pairs=self.pairs_per_clip)
         reconstructs = self.rec_weight > 0.0 and latents.shape[2] > 1 and "depth" in batch
+        half = self._reconstruction_half(latents, drawn, batch) if reconstructs else None
         parts: dict[str, Tensor] = {}
         if self.gen_weight == 0.0:
-            _check_reconstructs(reconstructs, batch)
-            tokens: Tensor | None = self._tokens(latents, drawn, batch)
+            tokens: Tensor | None = self._tokens(_checked(half, batch))
         else:
             t_gen = self._times(drawn, batch)
-            prediction, tokens = self._predict(
-                latents, drawn, batch, t_gen=t_gen, reconstructs=reconstructs
-            )
+            noisy = self.model.schedule.add_noise(latents, drawn.noise[0], t_gen)
+            kept = (drawn.uniform[2] >= self.prompt_dropout).tolist()
+            prediction, tokens = self._predict(noisy, t_gen, kept, batch, half)
             parts["gen"] = self._generation_loss(latents, drawn, prediction, t_gen)
-        if tokens is not None:
-            rec, details = self.reconstruction_loss(tokens, drawn.partners, batch)
+        if half is not None and tokens is not None:
+            rec, details = self.reconstruction_loss(tokens, half.partners, half.truth)
             parts |= {"rec": rec, **{name: details[name] for name in ("distance", "confidence")}}
         weights = {"gen": self.gen_weight, "rec": self.rec_weight}
         loss = torch.stack([weights[name] * parts[name] for name in weights if name in parts]).sum()
@@ -198,16 +210,17 @@ class JointTraining(StoresModel, pl.LightningModule):
             InputError: Latents that span several frames, or depth of another size than the
                 pointmaps.
         """
-        pairs = torch.stack([torch.zeros_like(partners), partners], dim=-1)
-        predicted = self.model.stitched.pointmaps(tokens, pairs, self.model.token_grid)
-        depth = batch["depth"]
-        wanted = (tokens.shape[1], *predicted.points_1.shape[2:4])
-        if tuple(depth.shape[1:]) != wanted:
+        depth, patch = batch["depth"], self.model.network.config.patch
+        # Clips may be of another size than the model's own.
+        grid = depth.shape[2] // patch, depth.shape[3] // patch
+        fits = (depth.shape[1], grid[0] * grid[1]) == tuple(tokens.shape[1:3])
+        if not fits or tuple(depth.shape[2:]) != (grid[0] * patch, grid[1] * patch):
             raise InputError(
-                f"depth: expected {wanted} (frames, height, width), one map per latent and of the"
-                f" model's size, got {tuple(depth.shape[1:])}; resize depth and K, and train with"
-                " an autoencoder of single frames"
+                f"depth: expected {tokens.shape[1]} maps, one per latent, of {tokens.shape[2]}"
+                f" tokens of {patch}x{patch} px as the frames have, got {tuple(depth.shape[1:])};"
+                " resize depth and K, and train with an autoencoder of single frames"
             )
+        predicted = self.model.stitched.star_pointmaps(tokens, partners, grid)
         # The world of a clip is its first camera, so world points are what both branches predict.
         points = pointmap_from_depth(depth, batch["K"], batch["world_from_camera"])
         valid = (depth > 0.0) & (depth < self.max_depth)
@@ -279,42 +292,50 @@ class JointTraining(StoresModel, pl.LightningModule):
 
     def _times(self, drawn: Draws, batch: dict[str, Any]) -> Tensor:
         """Give the timesteps of generation, over the whole range."""
-        told = video_format(self.model, drawn.uniform.shape[1], _frames(batch))
+        clips = drawn.uniform.shape[1]
+        told = video_format(self.model, clips, _frames(batch), latents=drawn.noise)
         uniform = drawn.uniform[0].to(drawn.noise.device)
         return self.model.schedule.draw_timesteps(uniform**self.timestep_power, told)
 
+    def _reconstruction_half(
+        self, latents: Tensor, drawn: Draws, batch: dict[str, Any]
+    ) -> ReconstructionHalf:
+        return ReconstructionHalf.of(
+            self.model.schedule,
+            latents,
+            drawn,
+            batch,
+            every=self.rec_every,
+            frames=self.rec_frames,
+        )
+
     def _predict(
         self,
-        latents: Tensor,
-        drawn: Draws,
-        batch: dict[str, Any],
-        *,
+        noisy: Tensor,
         t_gen: Tensor,
-        reconstructs: bool,
+        kept: Sequence[bool],
+        batch: dict[str, Any],
+        half: ReconstructionHalf | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Run generation, with reconstruction in the same call."""
-        network, clips, length = self.model.stitched, len(latents), _frames(batch)
-        noisy = self.model.schedule.add_noise(latents, drawn.noise[0], t_gen)
-        kept = (drawn.uniform[2] >= self.prompt_dropout).tolist()
-        text = self._text(batch, kept, empty=clips if reconstructs else 0)
-        told = video_format(self.model, 2 * clips if reconstructs else clips, length)
-        if not reconstructs:
+        """Run generation; reconstruction of clips of the same length goes in the same call."""
+        network, clips, length = self.model.stitched, len(noisy), _frames(batch)
+        joins = half is not None and half.noisy.shape[2] == noisy.shape[2]
+        more = len(half.noisy) if half is not None and joins else 0
+        text = self._text(batch, kept, empty=more)
+        told = video_format(self.model, clips + more, length, latents=noisy)
+        if half is None or not joins:
             out = network(noisy, t_gen.float(), *text, video_format=told)
-            return out.prediction, None
-        little, t_rec = self._at_little_noise(latents, drawn)
-        both, times = torch.cat([noisy, little]), torch.cat([t_gen, t_rec]).float()
-        return network.joint(both, times, *text, reconstructed=clips, video_format=told)
+            return out.prediction, None if half is None else self._tokens(half)
+        both, times = torch.cat([noisy, half.noisy]), torch.cat([t_gen, half.timesteps])
+        return network.joint(both, times.float(), *text, reconstructed=more, video_format=told)
 
-    def _tokens(self, latents: Tensor, drawn: Draws, batch: dict[str, Any]) -> Tensor:
+    def _tokens(self, half: ReconstructionHalf) -> Tensor:
         """Run reconstruction alone, until the tap."""
-        little, times = self._at_little_noise(latents, drawn)
-        text = encode_texts(self.model, [""] * len(latents))
-        told = video_format(self.model, len(latents), _frames(batch))
-        return self.model.stitched.tokens(little, times.float(), *text, video_format=told)
-
-    def _at_little_noise(self, latents: Tensor, drawn: Draws) -> tuple[Tensor, Tensor]:
-        times = (drawn.uniform[1] * (RECONSTRUCTION_MAX + 1)).long().to(latents.device)
-        return self.model.schedule.add_noise(latents, drawn.noise[1], times), times
+        clips, frames = len(half.noisy), half.truth["depth"].shape[1]
+        text = encode_texts(self.model, [""] * clips)
+        told = video_format(self.model, clips, frames, latents=half.noisy)
+        times = half.timesteps.float()
+        return self.model.stitched.tokens(half.noisy, times, *text, video_format=told)
 
     def _generation_loss(
         self, latents: Tensor, drawn: Draws, prediction: Tensor, t_gen: Tensor
@@ -343,12 +364,13 @@ def _check_weights(gen: float, rec: float) -> None:
         )
 
 
-def _check_reconstructs(reconstructs: bool, batch: dict[str, Any]) -> None:
-    if not reconstructs:
+def _checked(half: ReconstructionHalf | None, batch: dict[str, Any]) -> ReconstructionHalf:
+    if half is None:
         raise InputError(
             f"batch: expected clips of 2 frames or more with depth and cameras, since gen_weight is"
             f" 0, got {_frames(batch)} frames and {[*batch]}; choose other data or train generation"
         )
+    return half
 
 
 def _check_only_adapters(trained: TrainedParts | None) -> None:

@@ -18,7 +18,7 @@ import torch
 from benchmarks.joint_step import training, world_batch
 from benchmarks.record import REPOSITORY, Record, load_model, parser, progress
 
-FRAMES, CLIPS_PER_STEP, REPEATS = 16, 8, 3
+FRAMES, CLIPS_PER_STEP, REPEATS = 16, 4, 3
 
 
 def shards(folder: Path, model: Any, clips: int) -> None:

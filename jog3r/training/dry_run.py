@@ -11,7 +11,6 @@ from jog3r.errors import InputError
 from jog3r.training.accelerators import EFFICIENCY, Accelerator, accelerator
 from jog3r.training.cost import Work
 from jog3r.training.kinds import with_class_paths
-from jog3r.training.recipes import merged
 from jog3r.training.stage_cost import Settings, StageCost, stage_cost
 
 GIB = 2.0**30
@@ -88,11 +87,14 @@ def overridden(stage: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]
     if len(keys) != len(values) or not all(key.startswith("--") for key in keys):
         raise InputError(f"overrides: expected --KEY VALUE, got {' '.join(words)}")
     for key, value in zip(keys, values, strict=True):
-        change: Any = yaml.safe_load(value)
-        for name in reversed(key.removeprefix("--").split(".")):
-            change = {name: change}
-        stage = merged(stage, change)
+        stage = _replaced(stage, key.removeprefix("--").split("."), yaml.safe_load(value))
     return dict(stage)
+
+
+def _replaced(tree: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
+    name, *rest = path
+    inside = tree if isinstance(tree, Mapping) else {}
+    return {**inside, name: _replaced(inside.get(name), rest, value) if rest else value}
 
 
 def meta_module(model: Mapping[str, Any]) -> Any:
@@ -115,7 +117,7 @@ def meta_module(model: Mapping[str, Any]) -> Any:
             {"model": {"class_path": model["class_path"], "init_args": given}}
         )
         with torch.device("meta"):
-            return parser.instantiate_classes(parsed).model
+            return parser.instantiate(parsed).model
     except ArgumentError as error:
         raise InputError(
             f"model: expected keys and values that its class takes, got:"

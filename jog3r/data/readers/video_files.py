@@ -63,8 +63,17 @@ class VideoFiles:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and its sub-folders, sorted, without hidden ones."""
-    for place, folders, names in os.walk(folder):
+    """Yield the files of a folder and its sub-folders, sorted, without hidden ones.
+
+    Links to folders are followed, as data sets lie on several disks; a folder is entered once.
+    """
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        known = len(entered)
+        entered.add(os.path.realpath(place))
+        if len(entered) == known:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 

@@ -77,6 +77,15 @@ def test_a_folder_of_frames_is_a_clip_of_its_own_name(tmp_path: Path) -> None:
     assert [e.id for e in Videos(tmp_path / "walk").index.entries] == ["walk"]
 
 
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    write_film(tmp_path / "disk" / "a.mp4", 2)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "part").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(here)
+    assert [entry.id for entry in Videos(here).index.entries] == ["part/a"]
+
+
 def test_a_folder_without_videos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="laid out as videos, got nothing"):
         _ = Videos(tmp_path).index

@@ -24,7 +24,7 @@ def is_first_process() -> bool:
 
 def newest_checkpoint(stage: Mapping[str, Any]) -> Path | None:
     """Give the newest checkpoint of a stage; None where there is none yet."""
-    return next(reversed(_checkpoints(stage)), None)
+    return max(_checkpoints(stage), key=written, default=None)
 
 
 def check_unused(name: str, stage: Mapping[str, Any]) -> None:
@@ -54,8 +54,7 @@ def clear(stage: Mapping[str, Any]) -> None:
 
 def _checkpoints(stage: Mapping[str, Any]) -> list[Path]:
     folders = _folders(stage, "ModelCheckpoint", "dirpath")
-    found = {checkpoint for folder in folders for checkpoint in checkpoints_in(folder)}
-    return sorted(found, key=written)
+    return [checkpoint for folder in folders for checkpoint in checkpoints_in(folder)]
 
 
 def _published(stage: Mapping[str, Any]) -> list[Path]:

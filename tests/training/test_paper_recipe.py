@@ -178,14 +178,13 @@ def test_accumulated_batches_draw_their_own_noise(
     given |= {"start": None, "trained": TrainedParts(text_encoder=False)}
     training = JointTraining(**given)
     drawn: list[torch.Tensor] = []
-    draw = training._draw
+    times = training._times
 
-    def spy(*inputs: Any) -> Any:
-        found = draw(*inputs)
-        drawn.append(found.noise)
-        return found
+    def spy(draws: Any, batch: dict[str, Any]) -> torch.Tensor:
+        drawn.append(draws.noise)
+        return times(draws, batch)
 
-    training._draw = spy  # type: ignore[method-assign]
+    training._times = spy  # type: ignore[method-assign]
     data = PreparedDataModule(
         folder=str(tmp_path), validation_folder=str(tmp_path), frames=3, strides=(1,), workers=0
     )

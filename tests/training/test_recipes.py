@@ -1,11 +1,14 @@
 """Reading recipes, and stages that say only what differs from another one."""
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from jog3r.errors import FileError
 from jog3r.training.recipes import merged, read_stages
+from jog3r.training.run_folders import newest_checkpoint
 
 BASE = """\
 stages:
@@ -69,6 +72,22 @@ def test_nothing_to_extend(tmp_path: Path, told: str) -> None:
     )
     with pytest.raises(FileError, match=r"child\.yaml: expected extends: FILE:STAGE with a stage"):
         read_stages(file)
+
+
+def test_the_newest_checkpoint_of_a_recipe_with_several_folders(tmp_path: Path) -> None:
+    """What resuming wants is not the newest of the best."""
+    folders = [tmp_path / name for name in ("checkpoints", "best")]
+    callbacks = [
+        {"class_path": "a.ModelCheckpoint", "init_args": {"dirpath": str(folder)}}
+        for folder in folders
+    ]
+    for age, folder in enumerate(folders):
+        folder.mkdir()
+        for step in (1, 2):
+            torch.save({}, folder / f"step={step}.ckpt")
+            os.utime(folder / f"step={step}.ckpt", (100 * step - age, 100 * step - age))
+    found = newest_checkpoint({"trainer": {"callbacks": callbacks}})
+    assert found == folders[0] / "step=2.ckpt"
 
 
 def test_no_such_file_to_extend(tmp_path: Path) -> None:

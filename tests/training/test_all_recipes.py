@@ -1,6 +1,7 @@
 """All recipes: commented keys with true defaults, full size on meta, real steps at tiny width."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,17 @@ pytestmark = [
     # LightningCLI itself uses a part of jsonargparse that is to go.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    # Nothing of ours changes a prediction in place.
+    pytest.mark.filterwarnings("ignore:FSDP2-wrapped module .* returned a view tensor"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_process_group_is_left() -> Iterator[None]:
+    """Take away what FSDP2 begins, even with one process: later tests are of one process again."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def stage_of(name: str, stage: str | None = None) -> dict[str, Any]:

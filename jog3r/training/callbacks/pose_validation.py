@@ -93,7 +93,8 @@ class PoseValidation(pl.Callback):
             return  # no clip with cameras
         for prefix, scores in self._scores.items():
             values = scores.compute(pl_module.device)
-            pl_module.log_dict({prefix + name: value for name, value in values.items()})
+            named = {prefix + name: value for name, value in values.items()}
+            pl_module.log_dict(named, sync_dist=True)  # equal everywhere; Lightning cannot know
 
 
 def estimated_cameras(model: JOG3R, tokens: Tensor) -> Tensor | None:

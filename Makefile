@@ -44,11 +44,14 @@ lint: setup
 types: setup
 	$(BIN)/pyright
 
+# As many processes as cores, four at most, each with one thread; a file's tests stay together, with what they share.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: lint types
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: lint types
-	$(BIN)/pytest --run-slow
+	$(PYTEST) --run-slow
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,7 @@
 """Prepared clips as a stream of training batches."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -310,7 +311,10 @@ class PreparedDataModule(StreamDataModule):
     def val_dataloader(self) -> DataLoader:
         """Give the first frames of the held-out clips, the same every time, bucket by bucket."""
         clips = PreparedClips(self.validation_folder, frames=self.frames, strides=(1,))
-        held_out = _HeldOut(clips, frames=self.frames, batch_size=self.batch_size)
+        processes = self.place_in_stream()["world_size"]
+        held_out = _HeldOut(
+            clips, frames=self.frames, batch_size=self.batch_size, processes=processes
+        )
         return DataLoader(held_out, batch_size=None, num_workers=self.workers)
 
     @cached_property
@@ -319,25 +323,34 @@ class PreparedDataModule(StreamDataModule):
 
 
 class _HeldOut(Dataset[dict[str, Any]]):
-    """Batches of the first frames of all clips, bucket by bucket."""
+    """Batches of the first frames of all clips, bucket by bucket.
 
-    def __init__(self, clips: PreparedClips, *, frames: int, batch_size: int) -> None:
+    Processes that take them in turn get batches of one bucket and one size at the same time, since
+    those that share weights must go through the same passes. So the last clips of a bucket are
+    divided among them, and filled up with its first ones where they do not divide.
+    """
+
+    def __init__(
+        self, clips: PreparedClips, *, frames: int, batch_size: int, processes: int = 1
+    ) -> None:
         self._clips, self._frames = clips, range(frames)
-        self._batches: list[tuple[str, range, int]] = []
+        self._batches: list[tuple[str, list[int], int]] = []
         done = 0
         for name, places in clips.buckets.items():
-            for first in range(0, len(places), batch_size):
-                batch = range(first, min(first + batch_size, len(places)))
-                self._batches.append((name, batch, done + first))
+            for first in range(0, len(places), batch_size * processes):
+                size = min(batch_size, math.ceil((len(places) - first) / processes))
+                for start in range(first, first + size * processes, size):
+                    batch = [place % len(places) for place in range(start, start + size)]
+                    self._batches.append((name, batch, done))
             done += len(places)
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        name, places, first = self._batches[index]
+        name, places, before = self._batches[index]
         clips = [self._clips.read(name, place, self._frames) for place in places]
-        return collate(clips, range(first, first + len(clips)))
+        return collate(clips, [before + place for place in places])
 
 
 def _listed(folder: str | list[str]) -> list[str]:

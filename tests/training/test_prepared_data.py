@@ -8,11 +8,17 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from torch.utils.data import DistributedSampler
 
 from jog3r.data.precomputed import PrecomputedClip
 from jog3r.data.shard_writing import new_portion, write_manifest, write_shards
 from jog3r.errors import FileError, InputError
-from jog3r.training.prepared_data import PreparedBatches, PreparedClips, PreparedDataModule
+from jog3r.training.prepared_data import (
+    PreparedBatches,
+    PreparedClips,
+    PreparedDataModule,
+    _HeldOut,
+)
 
 LENGTH = 9
 K = torch.tensor([[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]])
@@ -219,6 +225,29 @@ class TestModule:
         assert [len(batch["id"]) for batch in batches] == [4, 2, 4, 4, 2, 3]
         ids = [id_ for batch in batches for id_ in batch["id"]]
         assert sorted(ids, key=int) == [str(number) for number in range(19)]
+
+    @pytest.mark.parametrize("processes", [1, 2, 3])
+    def test_processes_validate_one_bucket_at_a_time(self, buckets: Path, processes: int) -> None:
+        """Those that share weights would wait for each other for ever in different passes."""
+        clips = PreparedClips([str(buckets)], frames=4, strides=(1,))
+        held_out = _HeldOut(clips, frames=4, batch_size=2, processes=processes)
+        # As Lightning divides them.
+        places = [
+            [*DistributedSampler(held_out, processes, rank, shuffle=False)]
+            for rank in range(processes)
+        ]
+        whole = _HeldOut(clips, frames=4, batch_size=19)
+        names = [id_ for place in range(len(whole)) for id_ in whole[place]["id"]]
+        seen: Counter[str] = Counter()
+        for step in zip(*places, strict=True):
+            batches = [held_out[place] for place in step]
+            assert len({(batch["latents"].shape, "depth" in batch) for batch in batches}) == 1
+            numbers = torch.cat([batch["number"] for batch in batches]).tolist()
+            ids = [id_ for batch in batches for id_ in batch["id"]]
+            assert [names[number] for number in numbers] == ids
+            seen.update(ids)
+        assert len(seen) == 19
+        assert sum(seen.values()) - 19 < 3 * processes  # of each bucket, what does not divide
 
     def test_lightning_trains_on_it(self, buckets: Path) -> None:
         seen: list[str] = []

@@ -23,6 +23,7 @@ from jog3r.data.readers.interface import (
 )
 from jog3r.data.readers.tables import TABLES, read_captions
 from jog3r.data.readers.video_files import VideoFiles
+from jog3r.data.sampling import even_run
 from jog3r.errors import FileError
 from jog3r.export.realestate10k import COLUMNS, read_realestate10k
 from jog3r.export.text import read_text
@@ -153,7 +154,7 @@ class RealEstate10K(ClipReader):
         rows, first = range(len(times_us)), times_us[0]
         folder = self._frames_folder(cameras)
         if folder is not None:
-            kept = _even_run(sorted(_images_of_rows(folder, times_us)))
+            kept = even_run(sorted(_images_of_rows(folder, times_us)))
             return Place(str(cameras), len(rows), "images", str(folder), first, kept)
         clip = videos.named(cameras.stem)
         if clip is not None:
@@ -255,23 +256,6 @@ def _images_of_rows(folder: Path, times_us: Sequence[int]) -> dict[int, Path]:
             f" {files[0].name}"
         )
     return found
-
-
-def _even_run(rows: Sequence[int]) -> range:
-    """Return the longest run of rows that are evenly spaced, by the commonest step.
-
-    Example:
-        >>> _even_run([0, 1, 2, 5, 6, 7, 8]), _even_run([0, 4, 8, 12])
-        (range(5, 9), range(0, 13, 4))
-    """
-    gaps = [after - before for before, after in pairwise(rows)]
-    step = max(set(gaps), key=lambda gap: (gaps.count(gap), -gap), default=1)
-    best, start = range(rows[0], rows[0] + 1), rows[0]
-    for before, after in pairwise(rows):
-        start = start if after - before == step else after
-        if (after - start) // step + 1 > len(best):
-            best = range(start, after + 1, step)
-    return best
 
 
 def _gaps(entry: ClipEntry) -> list[Problem]:

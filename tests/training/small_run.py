@@ -138,6 +138,7 @@ def recipe(folder: Path, *, every: bool = False, **changed: Any) -> dict[str, An
             "max_steps": 6,
             "gradient_clip_val": 1.0,
             "logger": False,
+            "default_root_dir": str(folder),  # without a logger the configuration is kept there
             "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,

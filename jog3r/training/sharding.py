@@ -139,6 +139,9 @@ class FullySharded(ModelParallelStrategy):
 
 def shard(part: nn.Module, mesh: DeviceMesh) -> None:
     """Share a part of a model: every block by itself, so that one at a time is whole."""
+    for parameter in part.parameters():
+        # Of an autoencoder they have their channels last, which FSDP2 does not take.
+        parameter.data = parameter.data.contiguous()
     for name, module in part.named_modules():
         if isinstance(module, nn.ModuleList) and name.endswith(BLOCKS):
             for block in module:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("lightning")
 
 from jog3r.export.mp4 import read_mp4
 from jog3r.model import JOG3R
 from jog3r.training.publish import publish
-from tests.training.small_run import Run, write
+from jog3r.training.start import AUTOENCODER_FILE
+from tests.training.small_run import MODEL, Run, write
 
 KINDS: dict[str, dict[str, Any]] = {
     "one": {},
@@ -179,6 +181,22 @@ def test_a_spoilt_clip_stops_all_and_is_named(tmp_path: Path, kind: str) -> None
         for sample in batch["samples"]
     ]
     assert names == ["4", "5", "6", "7"]
+
+
+@pytest.mark.slow
+def test_an_autoencoder_is_published_alike(tmp_path: Path) -> None:
+    """Its latents are calibrated when training is over; of shared weights none has them all."""
+    model = {
+        "class_path": "jog3r.training.autoencoder.AutoencoderTraining",
+        "init_args": {"autoencoder": MODEL["autoencoder"]},
+    }
+    for kind in KINDS:
+        publishing = callbacks(tmp_path / kind)[-2]
+        start(tmp_path / kind, kind, model=model, trainer__callbacks=[publishing]).finish()
+    found = {kind: load_file(tmp_path / kind / "model" / AUTOENCODER_FILE) for kind in KINDS}
+    assert not torch.equal(found["one"]["scale"], torch.ones_like(found["one"]["scale"]))
+    for kind in ("two", "sharded"):
+        torch.testing.assert_close(found[kind], found["one"], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -374,8 +374,9 @@ def _checked(half: ReconstructionHalf | None, batch: dict[str, Any]) -> Reconstr
 
 
 def _check_only_adapters(trained: TrainedParts | None) -> None:
-    if trained is not None and trained.backbone != "none":
+    if trained is not None and (trained.backbone != "none" or trained.frozen_blocks):
         raise InputError(
-            "trained.backbone: expected none beside lora, whose adapters train in its place, got"
-            f" {trained.backbone}; leave one out"
+            "trained.backbone, trained.frozen_blocks: expected none and 0 beside lora, whose"
+            f" adapters train in every block, got {trained.backbone} and {trained.frozen_blocks};"
+            " leave one out"
         )

@@ -134,8 +134,9 @@ def test_adapters_are_folded_in(run: SimpleNamespace, tmp_path: Path) -> None:
 
 
 def test_adapters_take_the_place_of_the_backbone(run: SimpleNamespace) -> None:
-    with pytest.raises(InputError, match=r"trained.backbone: expected none beside lora"):
-        JointTraining(run.stage.model.config, None, lora=LoRA(), trained=TrainedParts())
+    for trained in (TrainedParts(), TrainedParts(backbone="none", frozen_blocks=1)):
+        with pytest.raises(InputError, match=r"trained.frozen_blocks: expected none and 0 beside"):
+            JointTraining(run.stage.model.config, None, lora=LoRA(), trained=trained)
     frozen = TrainedParts(backbone="none", text_encoder=False)
     stage = JointTraining(run.stage.model.config, None, lora=LoRA(), trained=frozen)
     for name, parameter in stage.model.named_parameters():

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
         FileError: The recipe does not exist or is not YAML with `stages`, or the checkpoint to go
             on from does not exist, is damaged or belongs to another model.
         InputError: No such stage, a key or value that LightningCLI refuses, one checkpoint for
-            several stages, or a run that would overwrite an earlier one.
+            several stages, a run that would overwrite an earlier one, or options of a dry run
+            without one.
     """
     parser = argparse.ArgumentParser(prog="jog3r train", allow_abbrev=False)
     parser.add_argument("--config", required=True, type=Path)
@@ -49,8 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--device-flops")
-    parser.add_argument("--efficiency", type=float, default=EFFICIENCY)
+    parser.add_argument("--efficiency", type=float)
     known, overrides = parser.parse_known_args(list(arguments))
+    _check_dry_run(known)
     stages = _chosen(read_stages(known.config), known.stage)
     if known.dry_run:
         from jog3r.training.dry_run import dry_run, overridden
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
             cost = dry_run(
                 overridden(config, overrides),
                 device=known.device_flops,
-                efficiency=known.efficiency,
+                efficiency=known.efficiency or EFFICIENCY,
             )
             print(f"stage {name}\n{cost}\n", flush=True)  # noqa: T201
         return
@@ -78,6 +80,24 @@ def main(arguments: Sequence[str]) -> None:
             before_fit=partial(_make_room, fresh, overwrite=known.overwrite),
         )
         fresh = {}  # all of them had to be free before the first one ran for hours
+
+
+def _check_dry_run(known: argparse.Namespace) -> None:
+    """Check that no option is given that would be ignored."""
+    if known.dry_run and known.print_config:
+        raise InputError("--dry-run: expected no --print-config beside it, got both; leave one out")
+    if known.device_flops is not None and not known.dry_run:
+        raise InputError("--device-flops: expected --dry-run with it, got none; add it")
+    share = known.efficiency
+    if share is None:
+        return
+    if known.device_flops is None:
+        raise InputError(
+            "--efficiency: expected --dry-run --device-flops NAME with it, whose peak it is a share"
+            " of, got none; add them"
+        )
+    if not 0.0 < share <= 1.0:
+        raise InputError(f"--efficiency: expected above 0 and at most 1, got {share}; 0.4 is usual")
 
 
 def _chosen(stages: dict[str, dict[str, Any]], name: str | None) -> dict[str, dict[str, Any]]:

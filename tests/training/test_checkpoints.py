@@ -170,6 +170,19 @@ class TestCommandLine:
         with pytest.raises(InputError, match="--ckpt_path: expected --stage with it"):
             main(["--config", str(file), "--ckpt_path", "some.ckpt"])
 
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("--device-flops h100", "--device-flops: expected --dry-run with it"),
+            ("--dry-run --efficiency 0.3", "--efficiency: expected --dry-run --device-flops NAME"),
+            ("--dry-run --device-flops h100 --efficiency 0", "--efficiency: expected above 0"),
+            ("--dry-run --print-config", "--dry-run: expected no --print-config"),
+        ],
+    )
+    def test_options_that_would_be_ignored(self, tmp_path: Path, words: str, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            main(["--config", str(small_run.write(tmp_path)), *words.split()])
+
     @pytest.mark.parametrize("seed", [-1, 1 << 32])
     def test_seeds_that_lightning_would_replace(self, tmp_path: Path, seed: int) -> None:
         file = small_run.write(tmp_path, seed_everything=seed)

@@ -34,10 +34,21 @@ class SampleSheet(pl.Callback):
         folder: Where `step_000123.png` goes.
         steps: Sampling steps.
         frames: Length of the videos; four of the frames are shown.
+
+    Raises:
+        InputError: Steps or a length out of range.
     """
 
     def __init__(self, folder: str, *, steps: int = 20, frames: int = 16) -> None:
-        self.folder, self.steps, self.frames = Path(folder), steps, frames
+        self.folder = Path(folder)
+        self.options = SamplingOptions(
+            negative_prompt="",
+            guidance_scale=2.0,
+            steps=steps,
+            frames=frames,
+            callback=None,
+            progress=False,
+        )
 
     @torch.inference_mode()
     def on_validation_batch_end(
@@ -53,7 +64,7 @@ class SampleSheet(pl.Callback):
         if batch_idx or trainer.sanity_checking or not isinstance(pl_module, JointTraining):
             return
         # Every process, since each may hold a part of every weight.
-        rows = _generated(pl_module.model, self.steps, self.frames)
+        rows = _generated(pl_module.model, self.options)
         if "depth" in batch:
             rows = torch.cat([rows, _depths(pl_module.model, batch)])
         if trainer.is_global_zero:
@@ -66,21 +77,13 @@ class SampleSheet(pl.Callback):
         picture.save(self.folder / f"step_{step:06d}.png")
 
 
-def _generated(model: JOG3R, steps: int, frames: int) -> Tensor:
+def _generated(model: JOG3R, options: SamplingOptions) -> Tensor:
     """Show four frames of each prompt, a row per prompt: `(rows, columns, 3)` uint8."""
-    options = SamplingOptions(
-        negative_prompt="",
-        guidance_scale=2.0,
-        steps=steps,
-        frames=frames,
-        callback=None,
-        progress=False,
-    )
     sample = sample_latents(model, SHEET_PROMPTS, range(len(SHEET_PROMPTS)), options)
-    chosen = torch.linspace(0, frames - 1, 4).long()
+    chosen = torch.linspace(0, options.frames - 1, 4).long()
     rows = [
         torch.cat(list(video.frames[chosen]), dim=1)
-        for video in decode(model, sample.latents, frames)
+        for video in decode(model, sample.latents, options.frames)
     ]
     return torch.cat(rows)
 

@@ -56,6 +56,15 @@ class SampleVideos(pl.Callback):
         self.prompts = [_prompt(name) for name in self.names]
         self.steps, self.frames, self.guidance_scale = steps, frames, guidance_scale
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check what is asked for, before the first validation is waited for.
+
+        Raises:
+            InputError: Steps, a length or a strength out of range.
+        """
+        if isinstance(pl_module, JointTraining):
+            self._options(pl_module.model.config)
+
     def on_validation_batch_end(
         self,
         trainer: pl.Trainer,
@@ -80,20 +89,23 @@ class SampleVideos(pl.Callback):
                     _show(logger, f"videos/{title}", video, trainer.global_step)
 
     def _generated(self, model: JOG3R) -> list[Video]:
-        config = model.config
-        options = SamplingOptions(
-            negative_prompt="",
-            guidance_scale=self.guidance_scale or config.guidance_scale,
-            steps=self.steps or config.num_inference_steps,
-            frames=self.frames or config.num_frames,
-            callback=None,
-            progress=False,
-        )
+        options = self._options(model.config)
         # One by one, as a user would: a large model has no room for more.
         return [
             text_to_video(model, [prompt], [seed], options)[0].video
             for seed, prompt in enumerate(self.prompts)
         ]
+
+    def _options(self, config: JOG3R.Config) -> SamplingOptions:
+        scale, steps, frames = self.guidance_scale, self.steps, self.frames
+        return SamplingOptions(
+            negative_prompt="",
+            guidance_scale=config.guidance_scale if scale is None else scale,
+            steps=config.num_inference_steps if steps is None else steps,
+            frames=config.num_frames if frames is None else frames,
+            callback=None,
+            progress=False,
+        )
 
 
 def _prompt(name: str) -> Prompt:

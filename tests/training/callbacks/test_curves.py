@@ -24,6 +24,7 @@ from jog3r.model import JOG3R
 from jog3r.training.callbacks import (
     GradientNorm,
     PoseValidation,
+    SampleSheet,
     SampleVideos,
     Throughput,
 )
@@ -213,11 +214,19 @@ def test_both_checkpoint_callbacks_resume(run: SimpleNamespace) -> None:
         (lambda: Throughput(window=1), "window: expected at least 2"),
         (lambda: Throughput(peak_flops=0.0), "peak_flops: expected FLOP/s above 0"),
         (lambda: SampleVideos("x", prompts=[]), "prompts: expected at least one"),
+        (lambda: SampleSheet("x", steps=0), "num_inference_steps: expected 1 to 1000, got 0"),
+        (lambda: SampleSheet("x", frames=0), "num_frames: expected 1 to 256, got 0"),
     ],
 )
 def test_settings_that_make_no_sense(wrong: Callable[[], pl.Callback], message: str) -> None:
     with pytest.raises(InputError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize("asked", [{"guidance_scale": 0.0}, {"steps": 0}, {"frames": 0}])
+def test_no_number_of_a_recipe_is_replaced(run: SimpleNamespace, asked: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"expected 1 to .*, got 0"):
+        SampleVideos("x", **asked).setup(run.trainer, run.stage, "fit")
 
 
 def test_features_take_the_place_of_a_prompt(tmp_path: Path, tiny_model: JOG3R) -> None:

@@ -5,10 +5,10 @@ or on latents that span several frames, whose stride cannot be drawn afterwards,
 themselves.
 """
 
-import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -81,7 +81,8 @@ class UsableClips:
             reader = source.open()
             entries = reader.index.entries
             usable = [e for e in entries if e.length >= least and e.parts >= set(parts)]
-            logger.info(
+            logger.log(
+                logging.WARNING if len(usable) < reader.index.announced else logging.INFO,
                 "%s: %d clips announced, %d readable, %d with %s and at least %d frames",
                 *(source.folder, reader.index.announced, len(entries), len(usable)),
                 *(", ".join(parts), least),
@@ -148,23 +149,24 @@ class ClipBatches(BatchStream):
             FileError: Many clips in a row cannot be read.
         """
         numbers = self.numbers(step, self.batch_size)
-        clips = (fit_clip(self.clip(number), self.size) for number in numbers)
-        return collate([as_tensors(clip, self.clips.parts) for clip in clips], numbers)
+        clips = [as_tensors(self.clip(number), self.clips.parts) for number in numbers]
+        return collate(clips, numbers)
 
     def clip(self, number: int) -> Clip:
-        """Read the number-th clip of the whole stream.
+        """Read the number-th clip of the whole stream, fitted to the size.
 
         Raises:
             FileError: It and the next ones in the order cannot be read.
         """
         round_, place = divmod(number, len(self.clips))
-        order = np.random.default_rng([self.seed, 0, round_]).permutation(len(self.clips))
-        candidates = itertools.islice(itertools.cycle(np.roll(order, -place)), len(order))
+        order = _order_of_clips(self.seed, round_, len(self.clips))
         reasons = []
-        for candidate in itertools.islice(candidates, LONGEST_ROW_OF_FAILURES):
+        for more in range(min(len(order), LONGEST_ROW_OF_FAILURES)):
+            candidate = int(order[(place + more) % len(order)])
             try:
-                return self._read(int(candidate), number)
-            except FileError as error:
+                return fit_clip(self._read(candidate, number), self.size)
+            # The second of cameras whose centre is not in the part that is cut out.
+            except (FileError, InputError) as error:
                 reasons.append(str(error))
                 self.skipped += 1
                 logger.warning("skipped %d clips by now, the last: %s", self.skipped, error)
@@ -185,6 +187,11 @@ class ClipBatches(BatchStream):
         )
         assert chosen is not None, "UsableClips holds none that is too short"
         return self.clips.read(candidate, chosen)
+
+
+@lru_cache(maxsize=4)
+def _order_of_clips(seed: int, round_: int, clips: int) -> np.ndarray:
+    return np.random.default_rng([seed, 0, round_]).permutation(clips)
 
 
 class ClipDataModule(StreamDataModule):

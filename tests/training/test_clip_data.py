@@ -1,5 +1,6 @@
 """Clips of data sets as training batches: every clip in turn, and broken ones counted."""
 
+import json
 import logging
 from itertools import chain, pairwise
 from pathlib import Path
@@ -99,8 +100,24 @@ class TestBrokenClips:
         with pytest.raises(FileError, match=r"data: expected readable clips, got 5 broken ones"):
             clips.batch(0)
 
+    def test_a_camera_whose_centre_is_cut_off_counts_as_broken(self, tmp_path: Path) -> None:
+        """Of a picture of 16 x 48 the middle third is used; one camera looks at its left end."""
+        frames = {name: {"file_path": f"{name}.png"} for name in ("0", "1", "2")}
+        poses = [{"transform_matrix": torch.eye(4).tolist(), **f} for f in frames.values()]
+        lens = {"fl_x": 20.0, "fl_y": 20.0, "cy": 8.0, "w": 48, "h": 16}
+        for scene, cx in (("askew", 4.0), ("straight", 24.0)):
+            write_images(tmp_path / scene, [f"{name}.png" for name in frames], (16, 48))
+            told = json.dumps({**lens, "cx": cx, "frames": poses})
+            (tmp_path / scene / "transforms.json").write_text(told)
+        source = ClipSource(folder=str(tmp_path), reader="nerfstudio")
+        parts = ("frames", "K", "world_from_camera")
+        given = {"frames": 3, "strides": (1,), "reverse_share": 0.0, "seed": 1, "batch_size": 2}
+        clips = ClipBatches(UsableClips.of([source], parts, 3), size=(16, 16), **given)
+        assert clips.batch(0)["id"] == ["straight", "straight"]
+        assert clips.skipped == 1
+
     def test_short_ones_are_counted(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.WARNING):
             assert len(usable(folder)) == 5
         assert "6 clips announced, 6 readable, 5 with frames and at least 3 frames" in caplog.text
         assert len(usable(folder, least=2)) == 6

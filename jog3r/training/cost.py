@@ -15,6 +15,7 @@ from jog3r.routes.video_formats import video_format
 from jog3r.training.autoencoder import AutoencoderTraining
 from jog3r.training.joint import JointTraining
 from jog3r.training.pairs import PairTraining
+from jog3r.training.reconstruction_half import clips_taken
 from jog3r.training.rehearsal import Step, rehearse
 
 
@@ -52,7 +53,7 @@ def step_flops(module: nn.Module, *, clips: int, frames: int, precomputed: bool 
         Operations; a multiplication and an addition count as two.
 
     Raises:
-        InputError: A module whose step is not known.
+        InputError: A module whose step is not known, or clips that its `rec_every` does not divide.
     """
     work = Work(clips=clips, frames=frames, precomputed=precomputed)
     return rehearse(module, kept(step_of(module, work))).flops
@@ -107,12 +108,13 @@ def _pairs_loss(training: PairTraining, work: Work) -> Tensor:
 
 def _joint_loss(training: JointTraining, work: Work) -> Tensor:
     """Follow the step as `JointTraining.losses` takes it; without values nothing is drawn."""
-    seen, latents = _seen(training, work), _latents(training, work)
+    latents = _latents(training, work)
+    if training.rec_weight == 0.0 or work.frames == 1:
+        return generation_loss(_run(training, work, latents).prediction, latents)
+    seen = _seen(training, work)
     little = latents[: seen.clips, :, : seen.frames]
     if training.gen_weight == 0.0:
         return _reconstruction(training, seen, _run(training, work, little, "tokens"))
-    if training.rec_weight == 0.0 or work.frames == 1:
-        return generation_loss(_run(training, work, latents).prediction, latents)
     if seen.frames < work.frames:
         prediction = _run(training, work, latents).prediction
         tokens = _run(training, work, little, "tokens")
@@ -137,7 +139,7 @@ def _told(training: JointTraining, latents: Tensor) -> VideoFormat:
 
 def _seen(training: JointTraining, work: Work) -> Work:
     """Tell what the reconstruction half works on."""
-    clips = -(-work.clips // training.rec_every)
+    clips = clips_taken(work.clips, training.rec_every)
     pairs = min(training.pairs_per_clip, work.frames - 1)
     frames = 1 + pairs if training.rec_frames == "pairs" else work.frames
     return replace(work, clips=clips, frames=frames)

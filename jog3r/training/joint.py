@@ -64,10 +64,11 @@ class JointTraining(StoresModel, pl.LightningModule):
         gen_weight: Of L_gen; 0 for reconstruction only.
         rec_weight: lambda; 0 for generation only.
         rec_every: L_rec is that of every so manieth clip of a process' batch, from the first: its
-            expectation stays, at less time per step and more variance.
+            expectation stays, at less time per step and more variance. It has to divide the clips
+            of a batch, so that runs of more processes take the same ones. Validation takes all.
         rec_frames: What the reconstruction half sees of a clip: "all" of its frames, or only those
             of the "pairs", as a shorter clip; less time, and another function: tokens are then
-            learned from fewer frames than reconstruction meets later.
+            learned from fewer frames than reconstruction meets later, and than validation shows.
         pairs_per_clip: Pairs (1, f) sampled from each clip.
         prompt_dropout: Share of prompts replaced by the empty one in L_gen.
         variance_weight: Of the variational bound in L_gen, for backbones that predict the variance
@@ -172,8 +173,8 @@ class JointTraining(StoresModel, pl.LightningModule):
             unless its weight is 0, `rec`, `distance`, `confidence`.
 
         Raises:
-            InputError: A batch without numbers, or one on which nothing can train because L_gen is
-                left out.
+            InputError: A batch without numbers, one on which nothing can train because L_gen is
+                left out, or one of clips that rec_every does not divide.
         """
         latents = self._latents(batch)
         generators = clip_generators(seed, batch)
@@ -300,14 +301,10 @@ class JointTraining(StoresModel, pl.LightningModule):
     def _reconstruction_half(
         self, latents: Tensor, drawn: Draws, batch: dict[str, Any]
     ) -> ReconstructionHalf:
-        return ReconstructionHalf.of(
-            self.model.schedule,
-            latents,
-            drawn,
-            batch,
-            every=self.rec_every,
-            frames=self.rec_frames,
-        )
+        # Validation shows what reconstruction meets later, whatever training leaves out.
+        every, frames = (self.rec_every, self.rec_frames) if self.training else (1, "all")
+        schedule = self.model.schedule
+        return ReconstructionHalf.of(schedule, latents, drawn, batch, every=every, frames=frames)
 
     def _predict(
         self,

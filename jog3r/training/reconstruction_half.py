@@ -9,10 +9,25 @@ from torch import Tensor
 
 from jog3r.diffusion.interface import Schedule
 from jog3r.diffusion.schedule import RECONSTRUCTION_MAX
+from jog3r.errors import InputError
 from jog3r.training.draws import Draws
 
 Frames = Literal["all", "pairs"]
 TRUTH = ("depth", "K", "world_from_camera")
+
+
+def clips_taken(clips: int, every: int) -> int:
+    """Count the clips of a batch whose reconstruction trains.
+
+    Raises:
+        InputError: They are not a multiple of `every`: one process would take other clips than two.
+    """
+    if clips % every:
+        raise InputError(
+            f"rec_every: expected to divide the {clips} clips of a process' batch, got {every};"
+            " change either"
+        )
+    return clips // every
 
 
 @dataclass(frozen=True)
@@ -51,7 +66,11 @@ class ReconstructionHalf:
             batch: With depth and cameras.
             every: Take the first clip, and every so manieth.
             frames: All of a clip, or the first one and the pairs' second ones, in order of time.
+
+        Raises:
+            InputError: The clips are not a multiple of `every`.
         """
+        clips_taken(len(latents), every)
         times = (drawn.uniform[1] * (RECONSTRUCTION_MAX + 1)).long().to(latents.device)
         noisy = schedule.add_noise(latents[::every], drawn.noise[1, ::every], times[::every])
         truth = {name: batch[name][::every] for name in TRUTH}

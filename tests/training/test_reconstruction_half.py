@@ -9,6 +9,7 @@ from torch import Tensor
 from jog3r.diffusion.schedule import NoiseSchedule
 from jog3r.errors import InputError
 from jog3r.model import JOG3R
+from jog3r.training.cost import step_flops
 from jog3r.training.draws import Draws
 from jog3r.training.joint import JointTraining
 from jog3r.training.reconstruction_half import Frames, ReconstructionHalf
@@ -75,6 +76,91 @@ def test_pairs_share_what_their_first_frame_has_in_common(
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
     with pytest.raises(InputError, match="grid: expected rows x columns = 16"):
         network.star_pointmaps(tokens, partners, (4, 5))
+
+
+@pytest.fixture(scope="module")
+def clips() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    K = torch.tensor([[16.0, 0.0, 8.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]])
+    shifts = torch.eye(4).repeat(CLIPS, FRAMES, 1, 1)
+    shifts[:, 1:, :3, 3] = torch.rand(CLIPS, FRAMES - 1, 3, generator=generator)
+    return {
+        "video": torch.rand(CLIPS, FRAMES, 3, 16, 16, generator=generator) * 2.0 - 1.0,
+        "caption": ["a red cube", "a blue ball", "a cone", "two red balls"],
+        # With as many pixels everywhere, the loss of some clips is the mean of theirs.
+        "depth": 1.0 + torch.rand(CLIPS, FRAMES, 16, 16, generator=generator),
+        "K": K.expand(CLIPS, FRAMES, 3, 3),
+        "world_from_camera": shifts,
+        "number": torch.arange(CLIPS),
+    }
+
+
+@pytest.fixture
+def joint(tiny_model: JOG3R) -> JointTraining:
+    torch.manual_seed(0)
+    made = JointTraining(tiny_model.config, None, pairs_per_clip=2)
+    made.model.load_state_dict(tiny_model.state_dict())
+    return made
+
+
+def some(clips: dict[str, Any], places: list[int]) -> dict[str, Any]:
+    return {
+        name: value[places] if isinstance(value, Tensor) else [value[place] for place in places]
+        for name, value in clips.items()
+    }
+
+
+def parts(joint: JointTraining, clips: dict[str, Any], places: list[int]) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return joint.losses(some(clips, places), 0)[1]
+
+
+def test_the_mean_over_choices_is_the_loss_of_all(
+    joint: JointTraining, clips: dict[str, Any]
+) -> None:
+    whole = parts(joint, clips, [0, 1, 2, 3])
+    joint.rec_every = 2
+    even, odd = parts(joint, clips, [0, 1, 2, 3]), parts(joint, clips, [1, 0, 3, 2])
+    assert abs(even["rec"] - odd["rec"]) > 1e-3
+    torch.testing.assert_close((even["rec"] + odd["rec"]) / 2, whole["rec"])
+    for one in (even, odd):
+        torch.testing.assert_close(one["gen"], whole["gen"])
+
+
+def test_two_processes_take_the_same_clips(joint: JointTraining, clips: dict[str, Any]) -> None:
+    joint.rec_every = 2
+    for joint.rec_frames in ("all", "pairs"):
+        one = parts(joint, clips, [0, 1, 2, 3])
+        two = [parts(joint, clips, places) for places in ([0, 1], [2, 3])]
+        for name in ("gen", "rec"):
+            torch.testing.assert_close((two[0][name] + two[1][name]) / 2, one[name])
+
+
+def test_fewer_frames_are_a_shorter_clip(joint: JointTraining, clips: dict[str, Any]) -> None:
+    whole = parts(joint, clips, [0, 1])
+    joint.rec_frames = "pairs"
+    part = parts(joint, clips, [0, 1])
+    torch.testing.assert_close(part["gen"], whole["gen"])
+    assert abs(part["rec"] - whole["rec"]) > 1e-4
+    loss, _ = joint.losses(some(clips, [0, 1]), 0)
+    loss.backward()
+    assert all(p.grad is not None for p in joint.model.stitched.head_1.parameters())
+
+
+def test_validation_sees_everything(joint: JointTraining, clips: dict[str, Any]) -> None:
+    whole = parts(joint, clips, [0, 1, 2])
+    joint.rec_every, joint.rec_frames = 2, "pairs"
+    torch.testing.assert_close(parts(joint.eval(), clips, [0, 1, 2])["rec"], whole["rec"])
+
+
+def test_clips_that_processes_would_choose_differently_are_refused(
+    joint: JointTraining, clips: dict[str, Any]
+) -> None:
+    joint.rec_every = 2
+    with pytest.raises(InputError, match="rec_every: expected to divide the 3 clips"):
+        joint.losses(some(clips, [0, 1, 2]), 0)
+    with pytest.raises(InputError, match="rec_every: expected to divide the 3 clips"):
+        step_flops(joint, clips=3, frames=FRAMES)
 
 
 def test_no_clip_at_all_is_refused(tiny_model: JOG3R) -> None:

@@ -1,6 +1,5 @@
 """A checkpoint of training -> a model folder for everybody: config, safetensors, a card."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +118,7 @@ def _read(source: Path) -> Mapping[str, Any]:
         raise FileError(f"{source}: expected a checkpoint, got nothing there; check the path")
     if is_sharded(source):
         check_metadata(source)
-        with warnings.catch_warnings():
-            # That this is one process, as it is meant to be.
-            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            content: Any = read_sharded(source)
+        content: Any = read_sharded(source)
     elif source.is_dir():
         raise FileError(
             f"{source}: expected a checkpoint, got a folder of other things; give one of the .ckpt"

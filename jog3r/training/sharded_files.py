@@ -5,6 +5,7 @@ torch's distributed checkpoints. So any number of processes can read what any nu
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,20 @@ def write_sharded(checkpoint: dict[str, Any], path: Path, *, token: str) -> None
         checkpoint: Its shared tensors are written by whom they belong to, all else by the first.
         path: To create or replace, on a disk that all processes see.
         token: The same in every process and for no other checkpoint.
+
+    Raises:
+        SaveError: Something that the operating system refuses.
     """
+    try:
+        _write(checkpoint, path, token)
+    except (CheckpointException, OSError) as error:
+        raise SaveError(
+            f"{path}: expected to write it, got '{_first_cause(error)}'; free some space or choose"
+            " another place"
+        ) from error
+
+
+def _write(checkpoint: dict[str, Any], path: Path, token: str) -> None:
     first = dist.get_rank() == 0
     place = path.with_name(f".{path.name}.{token}.tmp")
     if first:
@@ -68,7 +82,10 @@ def read_sharded(path: Path, *, mesh: DeviceMesh | None = None) -> dict[str, Any
         skeleton = torch.load(path / METADATA, weights_only=True)
         tensors: dict[str, Tensor] = {}
         checkpoint = _with_tensors(skeleton, mesh, tensors)
-        load(tensors, checkpoint_id=path, no_dist=mesh is None)
+        with warnings.catch_warnings():
+            # That without a mesh this is one process, as it is meant to be.
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            load(tensors, checkpoint_id=path, no_dist=mesh is None)
     except (CheckpointException, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         raise damaged(path, _first_cause(error)) from error
     return checkpoint
@@ -117,13 +134,7 @@ def _first_cause(error: BaseException) -> object:
 
 def _replace(place: Path, path: Path, token: str) -> None:
     old = path.with_name(f".{path.name}.{token}.old.tmp")
-    try:
-        if path.exists():
-            path.rename(old)
-        place.rename(path)
-        delete(old)
-    except OSError as error:
-        raise SaveError(
-            f"{path}: expected to write it, got '{error.strerror}'; free some space or choose"
-            " another place"
-        ) from error
+    if path.exists():
+        path.rename(old)
+    place.rename(path)
+    delete(old)

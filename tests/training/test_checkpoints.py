@@ -2,11 +2,14 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 pytest.importorskip("lightning")
 
@@ -16,6 +19,7 @@ from jog3r.training.checkpoint_files import checkpoints_in, delete, remove_lefto
 from jog3r.training.checkpoint_io import AtomicCheckpoints
 from jog3r.training.cli import main
 from jog3r.training.run_folders import check_unused, clear, newest_checkpoint
+from jog3r.training.sharded_files import read_sharded, write_sharded
 from tests.training import small_run
 
 CONTENT = {"state_dict": {"weight": torch.arange(1000.0)}, "loops": {}, "global_step": 3}
@@ -106,6 +110,34 @@ def test_the_newest_is_the_last_written(tmp_path: Path) -> None:
     delete(tmp_path / "b.ckpt")
     remove_leftovers(tmp_path / "nowhere")
     assert len(checkpoints_in(tmp_path)) == 2
+
+
+class TestFoldersOfShares:
+    @pytest.fixture(autouse=True)
+    def alone(self) -> Iterator[None]:
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
+
+    def test_what_was_written_is_read(self, tmp_path: Path) -> None:
+        for step in (3, 4):  # the second takes the place of the first
+            write_sharded({**CONTENT, "global_step": step}, tmp_path / "a.ckpt", token=str(step))
+        read = read_sharded(tmp_path / "a.ckpt")
+        assert read["global_step"] == 4
+        assert torch.equal(read["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
+        assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+    def test_no_room_for_it(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(SaveError, match=r"a\.ckpt: expected to write it, got .*; free some"):
+            write_sharded(CONTENT, tmp_path / "file" / "a.ckpt", token="1")
+
+    def test_a_share_that_is_cut_off(self, tmp_path: Path) -> None:
+        write_sharded(CONTENT, tmp_path / "a.ckpt", token="1")
+        for share in (tmp_path / "a.ckpt").glob("*.distcp"):
+            share.write_bytes(share.read_bytes()[:100])
+        with pytest.raises(FileError, match=r"a\.ckpt: expected a whole checkpoint"):
+            read_sharded(tmp_path / "a.ckpt")
 
 
 class TestRunFolders:

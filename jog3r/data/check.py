@@ -7,7 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from jog3r.data.clip import GEOMETRY, PARTS
-from jog3r.data.depth_unit import DepthUnit, compared_frames, depth_unit
+from jog3r.data.depth_scale import compared_frames
+from jog3r.data.depth_unit import DepthUnit, depth_unit
 from jog3r.data.readable import readable_clips
 from jog3r.data.readers.interface import ClipEntry, ClipReader, Index, Problem
 from jog3r.data.sampling import STRIDES, check_sampling, least_length
@@ -160,8 +161,7 @@ def _unfit(
         what = f"expected at least {least} frames, got {entry.length}"
         return Problem(kind="too-short", where=entry.id, what=what)
     if unit is not None and unit.verdict == "wrong":
-        what = f"expected depth in the unit of the cameras, got depth that fits {unit}"
-        return Problem(kind="depth-unit", where=entry.id, what=what)
+        return Problem(kind="depth-unit", where=entry.id, what=unit.expected)
     return None
 
 

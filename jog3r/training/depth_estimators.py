@@ -9,8 +9,8 @@ from torch import Tensor
 
 from jog3r.data.clip import Clip
 from jog3r.data.depth_scale import depth_scale
+from jog3r.data.given_depth import given_depth
 from jog3r.errors import FileError, InputError
-from jog3r.geometry.transforms import invert, transform_points
 
 METRIC_TYPES = ("zoedepth", "glpn", "depth_pro")
 """Architectures of transformers whose models all give depth; others say so in their config."""
@@ -82,18 +82,6 @@ class TransformersDepth:
         return torch.stack([each["predicted_depth"].squeeze() for each in done]).float().cpu()
 
 
-def given_depth(clip: Clip) -> Tensor | None:
-    """Give the depth that a data set has, or that its pointmaps mean; 0 outside of its mask."""
-    depth = clip.depth
-    if depth is None and clip.points_world is not None and clip.world_from_camera is not None:
-        flat = clip.points_world.flatten(1, 2)
-        points = transform_points(invert(clip.world_from_camera), flat)
-        depth = points[..., 2].reshape(clip.points_world.shape[:3]).nan_to_num(0.0).clamp(min=0.0)
-    if depth is None or clip.mask is None:
-        return depth
-    return depth * clip.mask
-
-
 def estimated_depth(clip: Clip, estimator: DepthEstimator) -> Tensor | None:
     """Estimate depth in the unit of the clip's cameras.
 
@@ -129,8 +117,8 @@ def estimated_depth(clip: Clip, estimator: DepthEstimator) -> Tensor | None:
         return made * (known[both] / made[both]).median()
     if clip.scale == "metric":
         return made
-    factor = depth_scale(made, clip.K, clip.world_from_camera)
-    return None if factor is None else made * factor
+    scale = depth_scale(made, clip.K, clip.world_from_camera)
+    return None if scale is None else made * scale.factor
 
 
 def _fitted_lines(inverse: Tensor, known: Tensor) -> Tensor | None:

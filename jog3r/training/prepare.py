@@ -14,7 +14,8 @@ from torch import Tensor
 from jog3r.config import to_plain
 from jog3r.data.clip import Clip
 from jog3r.data.clip_fit import fit_clip
-from jog3r.data.depth_scale import wrong_unit
+from jog3r.data.depth_unit import depth_unit
+from jog3r.data.given_depth import given_depth
 from jog3r.data.readers.interface import ClipEntry, ClipReader
 from jog3r.data.shard_writing import (
     PORTION,
@@ -28,7 +29,7 @@ from jog3r.data.shard_writing import (
 from jog3r.errors import FileError, InputError
 from jog3r.export.atomic import atomic_file
 from jog3r.model import JOG3R
-from jog3r.training.depth_estimators import DepthEstimator, estimated_depth, given_depth
+from jog3r.training.depth_estimators import DepthEstimator, estimated_depth
 from jog3r.training.precompute import precompute_clip
 
 
@@ -256,13 +257,9 @@ class Preparation:
         depth = given_depth(clip)
         if depth is None or not bool((depth > 0).any()):
             return None, "no depth"
-        factor = wrong_unit(depth, clip.K, clip.world_from_camera)
-        if factor is not None:
-            raise _UnusableClipError(
-                "depth-unit",
-                f"{clip.id}: expected depth in the unit of the cameras, got one that fits them"
-                f" when multiplied by {factor:.3g}",
-            )
+        unit = depth_unit(clip)
+        if unit.verdict == "wrong":
+            raise _UnusableClipError("depth-unit", f"{clip.id}: {unit.expected}")
         return depth, ""
 
 

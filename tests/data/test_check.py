@@ -38,10 +38,10 @@ def test_depth_in_the_wrong_unit_stops_a_data_set() -> None:
 
 
 def test_one_clip_in_the_wrong_unit_is_left_out() -> None:
-    reader = Millimetres(clips=3, first_seed=HELD_OUT)
-    reader.first_wrong = HELD_OUT + 2
+    reader = Millimetres(clips=6, first_seed=HELD_OUT)
+    reader.first_wrong = HELD_OUT + 5
     check = check_data(reader)
-    assert [entry.place for entry in check.used] == [HELD_OUT, HELD_OUT + 1]
+    assert [entry.place for entry in check.used] == [HELD_OUT + place for place in range(5)]
     assert check.unexplained == 0
     check_depth_units(check.units)
 

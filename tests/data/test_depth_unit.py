@@ -1,6 +1,7 @@
 """The unit of depth by reprojection: the world's exact depth, and real depth of a device."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,15 @@ import torch
 from jog3r.data.clip import Clip
 from jog3r.data.depth_unit import check_depth_units, depth_unit, require_depth_unit
 from jog3r.data.readers.registry import open_reader
-from jog3r.data.world import HELD_OUT
+from jog3r.data.world import HELD_OUT, World, WorldConfig
 from jog3r.errors import FileError, InputError
 
 
 @pytest.fixture(scope="module")
 def clips() -> list[Clip]:
-    reader = open_reader(None, "world", clips=3, first_seed=HELD_OUT, frames=16)
-    return [reader.read(entry) for entry in reader.index.entries]
+    """Three whose cameras move enough; the others of the first six show a parallax of 4 %."""
+    reader = open_reader(None, "world", clips=6, first_seed=HELD_OUT, frames=16)
+    return [reader.read(reader.index.entries[place]) for place in (0, 1, 5)]
 
 
 def scaled(clip: Clip, factor: float) -> Clip:
@@ -98,3 +100,82 @@ def test_real_depth_in_millimetres_is_told(shared: Path) -> None:
     right = depth_unit(scaled(clip, 0.001))
     assert right.verdict == "right"
     assert right.error < 0.01
+
+
+@pytest.fixture(scope="module", params=[16, 32, 64])
+def exact(request: pytest.FixtureRequest) -> tuple[int, list[Clip]]:
+    """Clips of eight frames at sizes of tiny models."""
+    world = World(WorldConfig(size=request.param, samples=1, shadows=False))
+    made = [world.clip(seed, 8) for seed in range(7000, 7045)]
+    names = ("depth", "K", "world_from_camera")
+    parts = [{name: torch.from_numpy(getattr(clip, name)) for name in names} for clip in made]
+    about = {"id": "a", "source": "world", "licence": "CC0-1.0"}
+    return request.param, [Clip(**about, **part) for part in parts]
+
+
+TOLD = {16: 0.35, 32: 0.45, 64: 0.55}
+"""Share of the world's clips that say something: small pictures show little parallax."""
+
+
+class TestExactClips:
+    """What is said is true, at every size; what cannot be known is not said."""
+
+    def test_exact_depth_is_right(self, exact: tuple[int, list[Clip]]) -> None:
+        size, clips = exact
+        verdicts = [depth_unit(clip).verdict for clip in clips]
+        assert "wrong" not in verdicts
+        assert verdicts.count("right") >= TOLD[size] * len(clips)
+
+    def test_a_wrong_unit_is_named(self, exact: tuple[int, list[Clip]]) -> None:
+        size, clips = exact
+        factors = (1000.0, 0.001, 0.1, 10.0, 3.28)
+        told = 0
+        for number, clip in enumerate(clips):
+            stored = factors[number % len(factors)]
+            factor = depth_unit(scaled(clip, stored)).factor
+            told += factor is not None
+            assert factor is None or abs(math.log(factor * stored)) < math.log(1.3), (
+                number,
+                factor,
+            )
+        assert told >= (TOLD[size] - 0.15) * len(clips)
+
+    def test_a_standing_camera_tells_nothing(self, exact: tuple[int, list[Clip]]) -> None:
+        drawn = torch.Generator().manual_seed(1)
+        for clip in exact[1][::3]:
+            assert clip.depth is not None
+            assert clip.world_from_camera is not None
+            poses = clip.world_from_camera[:1].repeat(8, 1, 1)
+            noise = 1 + 0.05 * torch.randn(clip.depth.shape, generator=drawn)
+            for depth in (clip.depth[:1].repeat(8, 1, 1), clip.depth[:1] * noise):
+                still = clip.replaced(depth=depth, world_from_camera=poses)
+                assert depth_unit(still).verdict == "cannot tell"
+
+    def test_a_noisy_sensor_is_not_called_wrong(self, exact: tuple[int, list[Clip]]) -> None:
+        drawn = torch.Generator().manual_seed(2)
+        for clip in exact[1]:
+            assert clip.depth is not None
+            noise = 1 + 0.1 * torch.randn(clip.depth.shape, generator=drawn)
+            unit = depth_unit(clip.replaced(depth=clip.depth * noise.clamp(min=0.5)))
+            assert unit.verdict != "wrong"
+
+    def test_random_depth_tells_nothing(self, exact: tuple[int, list[Clip]]) -> None:
+        drawn = torch.Generator().manual_seed(3)
+        for clip in exact[1][::2]:
+            assert clip.depth is not None
+            depth = 1 + 3 * torch.rand(clip.depth.shape, generator=drawn)
+            assert depth_unit(clip.replaced(depth=depth)).verdict == "cannot tell"
+
+
+def test_masks_and_pointmaps_are_judged_as_depth(clips: list[Clip]) -> None:
+    from jog3r.geometry import pointmap_from_depth
+
+    clip = clips[0]
+    assert clip.depth is not None
+    assert clip.K is not None
+    assert clip.world_from_camera is not None
+    points = pointmap_from_depth(clip.depth * 1000.0, clip.K, clip.world_from_camera)
+    millimetres = clip.replaced(depth=None, points_world=points)
+    assert (depth_unit(millimetres).verdict, depth_unit(millimetres).factor) == ("wrong", 0.001)
+    nothing = torch.zeros_like(clip.depth, dtype=torch.bool)
+    assert depth_unit(clip.replaced(mask=nothing)).verdict == "cannot tell"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from jog3r.data.clip import Clip
+from jog3r.data.given_depth import given_depth
 from jog3r.data.world import World, WorldConfig
 from jog3r.errors import FileError, InputError
 from jog3r.geometry import pointmap_from_depth
@@ -16,7 +17,6 @@ from jog3r.training.depth_estimators import (
     DepthEstimator,
     TransformersDepth,
     estimated_depth,
-    given_depth,
 )
 
 

@@ -148,7 +148,7 @@ class TestLeftOut:
             "no-video": ["list.csv"],
             "unreadable": ["broken", "contradiction", "gone"],
         }
-        assert "multiplied by 0.0009" in manifest["skipped"]["depth-unit"]["ids"]["inches"]
+        assert "fits times 0.001" in manifest["skipped"]["depth-unit"]["ids"]["inches"]
 
     def test_clips_without_geometry_train_generation(self, manifest: dict[str, Any]) -> None:
         counts = {name: each["clips"] for name, each in manifest["by_bucket"].items()}

@@ -21,6 +21,12 @@ from jog3r.model import JOG3R
 from jog3r.routes.prompts import encode_texts, encodes_empty, null_text
 from jog3r.routes.video_formats import video_format
 from jog3r.training.draws import Draws, check_seed, clip_generators, draw, seed_step
+from jog3r.training.joint_checks import (
+    check_counts,
+    check_only_adapters,
+    check_ranges,
+    check_weights,
+)
 from jog3r.training.lora import LoRA
 from jog3r.training.processes import (
     allow_idle_parameters,
@@ -85,8 +91,9 @@ class JointTraining(StoresModel, pl.LightningModule):
 
     Raises:
         FileError: Nothing to start from.
-        InputError: A timestep_power that is not above 0, negative weights or two of 0, a negative
-            seed, a rec_every below 1, or parts to train that the model lacks.
+        InputError: A timestep_power or max_depth that is not above 0, negative weights or two of 0,
+            a prompt_dropout outside of [0, 1], a rec_every or pairs_per_clip below 1, a negative
+            seed, or parts to train that the model lacks.
 
     Source: JOG3R section 3.
     """
@@ -116,12 +123,10 @@ class JointTraining(StoresModel, pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not timestep_power > 0.0:
-            raise InputError(f"timestep_power: expected a number above 0, got {timestep_power}")
-        _check_weights(gen_weight, rec_weight)
+        check_weights(gen_weight, rec_weight)
+        check_counts(rec_every=rec_every, pairs_per_clip=pairs_per_clip)
+        check_ranges(timestep_power, max_depth, prompt_dropout)
         check_seed(seed)
-        if rec_every < 1:
-            raise InputError(f"rec_every: expected 1 or more, got {rec_every}; 1 takes every clip")
         words = isinstance(model.text_encoder, TextEncoder.Config)
         self.model = JOG3R(model, word_tokenizer(vocabulary()) if words else None)
         if start is not None:
@@ -131,7 +136,7 @@ class JointTraining(StoresModel, pl.LightningModule):
         (trained or TrainedParts(backbone="all" if lora is None else "none")).apply(self.model)
         self.lora = lora
         if lora is not None:
-            _check_only_adapters(trained)
+            check_only_adapters(trained)
             lora.apply(self.model)
         self.model.stitched.backbone.gradient_checkpointing = gradient_checkpointing
         self.optimiser = optimiser
@@ -353,14 +358,6 @@ def _frames(batch: dict[str, Any]) -> int:
     return batch["video"].shape[1] if "video" in batch else batch["latents"].shape[2]
 
 
-def _check_weights(gen: float, rec: float) -> None:
-    if not (gen >= 0.0 and rec >= 0.0 and gen + rec > 0.0):
-        raise InputError(
-            f"gen_weight, rec_weight: expected two numbers of at least 0, one of them above, got"
-            f" {gen} and {rec}; 0 leaves a half of the training out"
-        )
-
-
 def _checked(half: ReconstructionHalf | None, batch: dict[str, Any]) -> ReconstructionHalf:
     if half is None:
         raise InputError(
@@ -368,12 +365,3 @@ def _checked(half: ReconstructionHalf | None, batch: dict[str, Any]) -> Reconstr
             f" 0, got {_frames(batch)} frames and {[*batch]}; choose other data or train generation"
         )
     return half
-
-
-def _check_only_adapters(trained: TrainedParts | None) -> None:
-    if trained is not None and (trained.backbone != "none" or trained.frozen_blocks):
-        raise InputError(
-            "trained.backbone, trained.frozen_blocks: expected none and 0 beside lora, whose"
-            f" adapters train in every block, got {trained.backbone} and {trained.frozen_blocks};"
-            " leave one out"
-        )

@@ -19,6 +19,7 @@ from jog3r.geometry.transforms import invert, transform_points
 from jog3r.heads.dust3r import DUSt3R
 from jog3r.losses.pointmap_regression import pointmap_regression
 from jog3r.model import JOG3R
+from jog3r.training.draws import check_seed
 from jog3r.training.processes import (
     allow_idle_parameters,
     mean_over_processes,
@@ -57,7 +58,8 @@ class PairTraining(StoresModel, pl.LightningModule):
 
     Raises:
         FileError: Nothing to start from, or a model that does not fit.
-        InputError: A model without a network of kind `dust3r`, or fewer than one pair.
+        InputError: A model without a network of kind `dust3r`, fewer than one pair, or a negative
+            seed.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class PairTraining(StoresModel, pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_seed(seed)
         if not isinstance(model.network, DUSt3R.Config):
             raise InputError(
                 "model.network: expected kind: dust3r, got another; correct the recipe"

@@ -220,6 +220,10 @@ class TestBadInput:
         with pytest.raises(InputError, match=r"model\.network: expected kind: dust3r"):
             PairTraining(tiny_model.config)
 
+    def test_a_negative_seed(self, tiny_model: JOG3R) -> None:
+        with pytest.raises(InputError, match="seed: expected 0 or more, got -1"):
+            PairTraining(tiny_model.config, seed=-1)
+
     def test_no_pairs(self) -> None:
         with pytest.raises(InputError, match="pairs_per_clip: expected at least 1, got 0"):
             training(pairs_per_clip=0)

@@ -239,9 +239,20 @@ class TestJointLosses:
         assert {partner for row in partners for partner in row} == {1, 2, 3, 4, 5}
         assert sample_partners(3, 4, generator).shape == (2,)
 
-    def test_a_power_that_is_none(self, tiny_model: Any, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="timestep_power: expected a number above 0, got -1"):
-            JointTraining(tiny_model.config, start=str(tmp_path), timestep_power=-1.0)
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ({"timestep_power": -1.0}, "timestep_power: expected a number above 0, got -1"),
+            ({"max_depth": 0.0}, "max_depth: expected a number above 0, got 0"),
+            ({"prompt_dropout": 1.5}, "prompt_dropout: expected a share from 0 to 1, got 1.5"),
+            ({"pairs_per_clip": 0}, "pairs_per_clip: expected 1 or more, got 0"),
+        ],
+    )
+    def test_settings_that_teach_nothing(
+        self, tiny_model: Any, tmp_path: Path, wrong: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(InputError, match=message):
+            JointTraining(tiny_model.config, start=str(tmp_path), **wrong)
 
     def test_nothing_to_start_from(self, tiny_model: Any, tmp_path: Path) -> None:
         with pytest.raises(FileError, match="run the autoencoder stage first"):

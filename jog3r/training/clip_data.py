@@ -73,9 +73,11 @@ class UsableClips:
             least: Frames that it must have.
 
         Raises:
-            FileError: A folder is missing, or no clip is left.
-            InputError: No such reader.
+            FileError: A folder is missing, or one has no clip that is left.
+            InputError: No such reader, or no data set.
         """
+        if not sources:
+            raise InputError("data: expected data sets, got none; name one")
         kept: list[tuple[ClipReader, ClipEntry]] = []
         for source in sources:
             reader = source.open()
@@ -87,12 +89,12 @@ class UsableClips:
                 *(source.folder, reader.index.announced, len(entries), len(usable)),
                 *(", ".join(parts), least),
             )
+            if not usable:
+                raise FileError(
+                    f"data: expected clips with {[*parts]} and at least {least} frames in"
+                    f" {source.folder}, got none; run jog3r data check, or leave it out"
+                )
             kept += [(reader, entry) for entry in usable]
-        if not kept:
-            raise FileError(
-                f"data: expected clips with {[*parts]} and at least {least} frames in"
-                f" {[source.folder for source in sources]}, got none; run jog3r data check"
-            )
         return cls(tuple(kept), tuple(parts))
 
     def __len__(self) -> int:

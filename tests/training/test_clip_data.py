@@ -122,6 +122,17 @@ class TestBrokenClips:
         assert "6 clips announced, 6 readable, 5 with frames and at least 3 frames" in caplog.text
         assert len(usable(folder, least=2)) == 6
 
+    def test_a_data_set_that_gives_nothing(self, folder: Path) -> None:
+        """The world has depth, videos have none."""
+        sources = [
+            ClipSource(folder=None, reader="world", options={"clips": 2, "size": (16, 16)}),
+            ClipSource(folder=str(folder), reader="videos"),
+        ]
+        with pytest.raises(FileError, match=f"with .*'depth'.* in {folder}, got none"):
+            UsableClips.of(sources, ("frames", "depth"), 3)
+        with pytest.raises(InputError, match="data: expected data sets, got none"):
+            UsableClips.of([], ("frames",), 3)
+
     def test_none_is_long_enough(self, folder: Path) -> None:
         with pytest.raises(FileError, match=r"data: expected clips with .* at least 7 frames"):
             usable(folder, least=7)

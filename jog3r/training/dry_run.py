@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 import yaml
+from torch import nn
 
 from jog3r.errors import InputError
 from jog3r.training.accelerators import EFFICIENCY, Accelerator, accelerator
 from jog3r.training.cost import Work
 from jog3r.training.kinds import with_class_paths
-from jog3r.training.stage_cost import Settings, StageCost, stage_cost
+from jog3r.training.rehearsal import checkpointed_blocks
+from jog3r.training.stage_cost import Settings, StageCost, fsdp_memory, stage_cost
 
 GIB = 2.0**30
 
@@ -39,41 +41,62 @@ def dry_run(
     worst = max((cost for _, _, cost in costs), key=lambda cost: cost.memory)
     batches = int(trainer.get("accumulate_grad_batches") or 1)
     flops = sum(share * cost.executed_flops for share, _, cost in costs) * batches
-    reached = efficiency if device else 1.0
+    speed = chosen.flops * (efficiency if device else 1.0)
+    of = f"{efficiency:.0%} of {chosen.flops / 1e12:.0f}" if device else "as measured here"
     lines = [
-        f"parameters    {worst.numbers / 1e6:.1f} M, trained {worst.trained / 1e6:.1f} M, frozen"
-        f" {(worst.numbers - worst.trained) / 1e6:.1f} M",
-        *(_batch(share, work, cost) for share, work, cost in costs),
-        f"tokens        {sum(s * c.tokens for s, _, c in costs) * batches:,.0f} per optimiser step"
-        f" and process ({batches} batches)",
+        f"parameters    {worst.numbers / 1e6:.1f} M: {worst.trained / 1e6:.1f} M train,"
+        f" {(worst.numbers - worst.trained) / 1e6:.1f} M are frozen",
+        *_batches(costs),
+        f"step          {sum(s * c.tokens for s, _, c in costs) * batches:,.0f} tokens,"
+        f" {flops / 1e12:.3g} TFLOP: {'one batch' if batches == 1 else f'{batches} batches'}",
+        f"time          {flops / speed:.3g} s per step at {speed / 1e12:.3g} TFLOP/s, {of}",
         *_memory(worst, chosen),
-        f"time          {flops / (chosen.flops * reached):.3g} s per optimiser step at"
-        f" {chosen.flops * reached / 1e12:.3g} TFLOP/s"
-        + (f" ({efficiency:.0%} of {chosen.flops / 1e12:.0f})" if device else " (measured here)"),
+        *_divided(module, worst, trainer),
     ]
     return "\n".join(lines)
 
 
-def _batch(share: float, work: Work, cost: StageCost) -> str:
-    return (
-        f"batch         {work.clips} clips of {work.frames} frames ({share:.0%}):"
-        f" {cost.tokens:,} tokens, {cost.flops / 1e12:.3g} TFLOP,"
-        f" {cost.executed_flops / 1e12:.3g} as executed"
-    )
+def _batches(costs: Sequence[tuple[float, Work, StageCost]]) -> list[str]:
+    """Show which batches there are, and what each costs."""
+    shown = [
+        f"              {share:5.0%}  {work.clips:5}  {work.frames:6}  {cost.tokens:7,}"
+        f"  {cost.flops / 1e12:8.3g}  {cost.executed_flops / 1e12:8.3g}"
+        for share, work, cost in costs
+    ]
+    return ["batches       share  clips  frames   tokens     TFLOP  executed", *shown]
 
 
 def _memory(cost: StageCost, device: Accelerator) -> list[str]:
-    parts = {
-        name: getattr(cost, name) / GIB
-        for name in ("weights", "gradients", "optimiser", "average", "activations")
-    }
-    split = ", ".join(f"{name} {size:.2f}" for name, size in parts.items() if size)
-    total = cost.memory / GIB
-    fits = "" if device.memory_bytes == float("inf") else f" of {device.memory_bytes / GIB:.0f}"
-    return [
-        f"memory        {total:.2f}{fits} GiB: {split}",
-        f"              without checkpointing activations are {cost.kept_activations / GIB:.2f}",
+    """Show what takes how much, in the batch that takes most."""
+    names = ("weights", "gradients", "optimiser", "average", "activations")
+    parts = "  ".join(f"{getattr(cost, name) / GIB:{max(len(name), 7)}.2f}" for name in names)
+    known = device.memory_bytes < float("inf")
+    of = f" of {device.memory_bytes / GIB:.0f}" if known else ""
+    lines = [
+        "memory [GiB]  " + "  ".join(f"{name:>7}" for name in (*names, "sum")),
+        f"              {parts}  {cost.memory / GIB:7.2f}{of}"
+        + (": too much" if cost.memory > device.memory_bytes else ""),
     ]
+    if cost.kept_activations == cost.activations:
+        return lines
+    return [
+        *lines,
+        f"              {cost.kept_activations / GIB:.2f} of activations without checkpointing",
+    ]
+
+
+def _divided(module: nn.Module, cost: StageCost, trainer: Mapping[str, Any]) -> list[str]:
+    """Tell what FSDP2 leaves on a process, where the recipe says among how many it divides."""
+    strategy = trainer.get("strategy")
+    name = strategy.get("class_path") if isinstance(strategy, Mapping) else strategy
+    devices, machines = trainer.get("devices"), int(trainer.get("num_nodes") or 1)
+    sharded = str(name).lower().startswith("fsdp") or str(name).endswith("FullySharded")
+    if not sharded or not isinstance(devices, int):
+        return []
+    weights = [sum(p.numel() for p in b.parameters()) for b in checkpointed_blocks(module)]
+    largest, processes = max(weights, default=0) * cost.weights // cost.numbers, devices * machines
+    left = fsdp_memory(cost, processes, largest_block=largest)
+    return [f"              {left / GIB:.2f} on each of {processes} processes by FSDP2"]
 
 
 def overridden(stage: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:

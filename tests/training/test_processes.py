@@ -112,6 +112,15 @@ def test_muon_under_every_strategy(tmp_path: Path) -> None:
 
 
 @slow
+def test_both_ways_to_reconstruct_less(tmp_path: Path) -> None:
+    """The clips that reconstruct are the same, and all pixels of theirs count as one batch's."""
+    less = {"model__init_args__rec_every": 2, "model__init_args__rec_frames": "pairs"}
+    less |= {"model__init_args__pairs_per_clip": 2}
+    losses = [run(tmp_path / kind, kind, **less) for kind in ("one", "two")]
+    assert differ([*losses[0].values()], [*losses[1].values()]) < TOLERANCE
+
+
+@slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_halves_of_the_loss(tmp_path: Path, processes: int) -> None:
     """Parameters that a half leaves idle in every step stop no strategy."""

@@ -4,11 +4,10 @@ import argparse
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from jog3r.cli.convert import read_settings
-from jog3r.cli.parser import positive_int
+from jog3r.cli.parser import named_path, positive_int
 from jog3r.data.readers.registry import HOMES
 from jog3r.errors import FileError
 
@@ -38,7 +37,7 @@ def add_parser(actions: Any) -> None:
     parser.add_argument(
         "folder",
         nargs="?",
-        type=Path,
+        type=named_path,
         metavar="FOLDER",
         help="of the data set; the world needs none (default: none)",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jog3r.cli.convert import read_settings
-from jog3r.cli.parser import add_model_options, positive_int
+from jog3r.cli.parser import add_model_options, named_path, positive_int
 from jog3r.data.readers.registry import HOMES
 from jog3r.errors import FileError, InputError
 
@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "folder",
         nargs="?",
-        type=Path,
+        type=named_path,
         metavar="FOLDER",
         help="of the data set; the world needs none (default: none)",
     )
@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
         help=f"its layout: {', '.join(HOMES)}",
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="SHARDS", help="the folder of shards"
+        "--out", required=True, type=named_path, metavar="SHARDS", help="the folder of shards"
     )
     add_model_options(parser)
     _add_clip_options(parser)
@@ -90,7 +90,7 @@ def _add_clip_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--captions",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="a JSON file from clip ids to captions (default: those of the data set)",
     )

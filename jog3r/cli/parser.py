@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -48,6 +49,13 @@ class Parser(argparse.ArgumentParser):
 def positive_int(word: str) -> int:
     """Read an integer of at least 1."""
     return _integer(word, least=1)
+
+
+def named_path(word: str) -> Path:
+    """Read a path; none is not the folder where the process works, as `Path` has it."""
+    if not word:
+        raise argparse.ArgumentTypeError("expected the name of a file or folder, got none")
+    return Path(word)
 
 
 def two_or_more(word: str) -> int:

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jog3r.data.precomputed import PrecomputedClip
-from jog3r.errors import FileError
+from jog3r.errors import FileError, SaveError
 from jog3r.export.atomic import atomic_files, atomic_folder
 
 FORMAT = "jog3r-shards-1"
@@ -132,7 +132,8 @@ def new_portion(folder: Path, number: int) -> Iterator[Portion]:
     """Write a portion, whole or not at all.
 
     Raises:
-        SaveError: It cannot be written (disk full, no permission); nothing of it is left.
+        SaveError: It cannot be written (disk full, no permission), or another process makes it
+            too; nothing of it is left.
     """
     target = portion_folder(folder, number)
     for left in folder.glob(f".{target.name}.*.tmp"):  # by a process that was killed
@@ -140,6 +141,11 @@ def new_portion(folder: Path, number: int) -> Iterator[Portion]:
     with atomic_folder(target) as place, ExitStack() as stack:
         portion = Portion(place, stack)
         yield portion
+        if not place.is_dir():
+            raise SaveError(
+                f"{target}: expected one process to make it, got another that began it anew; give"
+                " each process a --part of its own"
+            )
         portion.finish()
 
 

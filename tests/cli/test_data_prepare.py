@@ -91,6 +91,13 @@ def test_words() -> None:
         depth_source(["none", "x"])
 
 
+@pytest.mark.parametrize(("folder", "out"), [("", "s"), ("films", "")])
+def test_paths_without_a_name(folder: str, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["data", "prepare", folder, "--as", "videos", "--out", out])
+    assert "expected the name of a file or folder, got none" in capsys.readouterr().err
+
+
 def test_processes_of_torchrun() -> None:
     assert part_of_process({}) == (0, 1)
     assert part_of_process({"RANK": "3", "WORLD_SIZE": "8"}) == (3, 8)

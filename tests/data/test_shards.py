@@ -235,3 +235,11 @@ def test_damage_after_opening_names_the_shard(folder: Path) -> None:
     file.unlink()
     with pytest.raises(FileError, match=r"000001/8x8\.tar: expected a shard, got 'No such"):
         shards.read("8x8", 3)
+
+
+def test_two_processes_that_make_one_portion(tmp_path: Path) -> None:
+    message = "000000: expected one process to make it, got another that began it anew"
+    again = new_portion(tmp_path, 0)
+    with pytest.raises(SaveError, match=message), new_portion(tmp_path, 0), again:
+        pass
+    assert (tmp_path / "000000" / "portion.json").is_file()

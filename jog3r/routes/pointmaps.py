@@ -119,13 +119,18 @@ def latent_tokens(
     times = torch.full((len(latents),), RECONSTRUCTION_AT, device=model.device)
     noisy = model.schedule.add_noise(latents, noise, times)
     text, text_mask = encode_texts(model, [""] * len(latents))
-    told = video_format(model, len(latents), frames, fps=fps)
+    told = video_format(model, len(latents), frames, fps=fps, latents=latents)
     return model.stitched.tokens(noisy, times.float(), text, text_mask, video_format=told)
 
 
 @torch.inference_mode()
 def token_pointmaps(
-    model: "JOG3R", tokens: Tensor, pairs: Int[Tensor, "e 2"], *, chunk: int = CHUNK
+    model: "JOG3R",
+    tokens: Tensor,
+    pairs: Int[Tensor, "e 2"],
+    *,
+    grid: tuple[int, int] | None = None,
+    chunk: int = CHUNK,
 ) -> "PairPointmaps":
     """Decode the pointmaps of one video from its tokens.
 
@@ -133,9 +138,10 @@ def token_pointmaps(
         model: The model.
         tokens: At the tap, `(T, S, D)`.
         pairs: Numbers of the two frames.
+        grid: Rows and columns of a frame's tokens; None for those of the model's own size.
         chunk: Pairs per pass.
     """
-    decode, grid = model.stitched.pointmaps, model.token_grid
+    decode, grid = model.stitched.pointmaps, grid or model.token_grid
     found = [
         decode(tokens[None], part[None], grid) for part in pairs.to(tokens.device).split(chunk)
     ]

@@ -21,3 +21,18 @@ def held_out_frames(model: JOG3R, batch: dict[str, Any]) -> Tensor:
     if "video" in batch:
         return batch["video"]
     return model.autoencoder.decode(batch["latents"], num_frames=batch["depth"].shape[1])
+
+
+def held_out_grid(model: JOG3R, batch: dict[str, Any]) -> tuple[int, int]:
+    """Give the rows and columns of a frame's tokens; clips may be of another size than the model's.
+
+    Args:
+        model: Its patches count.
+        batch: Of the clips.
+    """
+    if "video" in batch:
+        patch = model.stitched.config.patch
+        return batch["video"].shape[-2] // patch, batch["video"].shape[-1] // patch
+    _, *steps = model.stitched.backbone.config.patch_size
+    rows, columns = (n // step for n, step in zip(batch["latents"].shape[-2:], steps, strict=True))
+    return rows, columns

@@ -13,7 +13,7 @@ from jog3r.metrics import straight_forward
 from jog3r.metrics.in_training import AbsoluteTrajectoryError, RelativePoseAccuracy
 from jog3r.model import JOG3R
 from jog3r.routes.pointmaps import seen_frames, token_pointmaps, usual_graph
-from jog3r.training.callbacks.held_out import held_out_tokens
+from jog3r.training.callbacks.held_out import held_out_grid, held_out_tokens
 from jog3r.training.joint import JointTraining
 
 LEAST_FOR_ATE = 3
@@ -75,9 +75,10 @@ class PoseValidation(pl.Callback):
         frames = batch["world_from_camera"].shape[1]
         seen = seen_frames(pl_module.model, frames)
         tokens = held_out_tokens(pl_module.model, batch)
+        grid = held_out_grid(pl_module.model, batch)
         for own_tokens, truth in zip(tokens, batch["world_from_camera"], strict=True):
             # All of the batch goes on: processes that share weights take every pass together.
-            estimate = estimated_cameras(pl_module.model, own_tokens)
+            estimate = estimated_cameras(pl_module.model, own_tokens, grid)
             if self._done != self.clips:
                 self._done += 1
                 self._add(estimate, truth[seen].cpu(), straight_forward(frames)[seen])
@@ -97,16 +98,17 @@ class PoseValidation(pl.Callback):
             pl_module.log_dict(named, sync_dist=True)  # equal everywhere; Lightning cannot know
 
 
-def estimated_cameras(model: JOG3R, tokens: Tensor) -> Tensor | None:
+def estimated_cameras(model: JOG3R, tokens: Tensor, grid: tuple[int, int]) -> Tensor | None:
     """Give world_from_camera `(T, 4, 4)` of one clip, or None where no cameras explain it.
 
     Args:
         model: With a head.
         tokens: At the tap, `(T, S, D)`.
+        grid: Rows and columns of a frame's tokens.
     """
     pairs = pair_graph(usual_graph(model), len(tokens))
     try:
-        return solve(token_pointmaps(model, tokens, pairs)).world_from_camera
+        return solve(token_pointmaps(model, tokens, pairs, grid=grid)).world_from_camera
     except (AlignmentError, InputError):  # what diverges may not even be finite
         return None
 

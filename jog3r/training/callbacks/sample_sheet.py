@@ -7,13 +7,18 @@ import lightning.pytorch as pl
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 from jog3r.alignment import star
 from jog3r.model import JOG3R
 from jog3r.routes.arguments import SamplingOptions
 from jog3r.routes.pointmaps import token_pointmaps
 from jog3r.routes.text_to_video import decode, sample_latents
-from jog3r.training.callbacks.held_out import held_out_frames, held_out_tokens
+from jog3r.training.callbacks.held_out import (
+    held_out_frames,
+    held_out_grid,
+    held_out_tokens,
+)
 from jog3r.training.joint import JointTraining
 
 # One prompt per thing a sheet should show: colours, shapes, rooms, open ground, two objects.
@@ -66,7 +71,7 @@ class SampleSheet(pl.Callback):
         # Every process, since each may hold a part of every weight.
         rows = _generated(pl_module.model, self.options)
         if "depth" in batch:
-            rows = torch.cat([rows, _depths(pl_module.model, batch)])
+            rows = _below_each_other(rows, _depths(pl_module.model, batch))
         if trainer.is_global_zero:
             self._save(rows, trainer.global_step)
 
@@ -88,16 +93,23 @@ def _generated(model: JOG3R, options: SamplingOptions) -> Tensor:
     return torch.cat(rows)
 
 
+def _below_each_other(*parts: Tensor) -> Tensor:
+    """Stack pictures; those of clips of another size than the model's are narrower or wider."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, 0, 0, width - part.shape[1])) for part in parts])
+
+
 def _depths(model: JOG3R, batch: dict[str, Any]) -> Tensor:
     """Show a row per held-out clip: `(rows, columns, 3)` uint8.
 
     First frame, its true depth, last frame, predicted depth of the first; brighter is nearer.
     """
-    rows, frames = [], held_out_frames(model, batch)
+    rows, frames, grid = [], held_out_frames(model, batch), held_out_grid(model, batch)
     for i, tokens in enumerate(held_out_tokens(model, batch)):
         ends = ((frames[i, [0, -1]] + 1.0) * 127.5).round().byte().permute(0, 2, 3, 1)
         true = _grey(batch["depth"][i, 0])
-        predicted = _grey(token_pointmaps(model, tokens, star(2)).points_i[0, ..., 2])
+        pointmaps = token_pointmaps(model, tokens, star(2), grid=grid)
+        predicted = _grey(pointmaps.points_i[0, ..., 2])
         rows.append(torch.cat([ends[0].cpu(), true.cpu(), ends[1].cpu(), predicted], dim=1))
     return torch.cat(rows)
 

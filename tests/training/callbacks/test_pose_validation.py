@@ -81,6 +81,27 @@ def test_latents_give_the_same(
     assert of_latents == pytest.approx(of_video, rel=1e-3)
 
 
+def test_clips_of_another_size_than_the_models(
+    trained: JointTraining,
+    world_data: Callable[..., WorldDataModule],
+    trainer: Callable[..., pl.Trainer],
+) -> None:
+    """Half of their height is cut off, as of clips of a bucket of their own."""
+    data = world_data(size=64, validation_clips=2, validation_frames=FRAMES)
+    batch = next(iter(data.val_dataloader()))
+    wide = {
+        **batch,
+        "video": batch["video"][..., 16:48, :],
+        "depth": batch["depth"][..., 16:48, :],
+        "K": batch["K"] - torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 16.0], [0.0, 0.0, 0.0]]),
+    }
+    latents = {**wide, "latents": trained.model.autoencoder.encode(wide["video"]).detach()}
+    del latents["video"]
+    for each in (wide, latents):
+        found = validated(trained, DataLoader([each], batch_size=None), trainer)  # type: ignore[arg-type]
+        assert found["val/estimated"] == 1.0
+
+
 def test_some_of_the_clips(
     trained: JointTraining, data: WorldDataModule, trainer: Callable[..., pl.Trainer]
 ) -> None:
@@ -100,7 +121,7 @@ def test_a_clip_without_cameras_counts_as_wrong(
     with torch.no_grad():
         stage.model.stitched.tap_norm.weight.fill_(torch.nan)
     tokens = torch.zeros(3, 16, 32)
-    assert estimated_cameras(stage.model, tokens) is None
+    assert estimated_cameras(stage.model, tokens, (4, 4)) is None
     data = world_data(validation_frames=3)
     found = validated(stage, data.val_dataloader(), trainer)
     assert (found["val/rra_15"], found["val/auc_30"], found["val/estimated"]) == (0.0, 0.0, 0.0)

@@ -64,6 +64,20 @@ def test_latents_are_shown_as_pictures(
     assert torch.equal(shown[:, 48:], rows[:, 48:])
 
 
+@pytest.mark.parametrize("size", [8, 32])
+def test_clips_of_another_size_than_the_models(
+    stage: JointTraining,
+    world_data: Callable[..., WorldDataModule],
+    trainer: Callable[..., pl.Trainer],
+    tmp_path: Path,
+    size: int,
+) -> None:
+    sheet = SampleSheet(str(tmp_path), steps=1, frames=2)
+    trainer(sheet).validate(stage, world_data(size=size).val_dataloader(), verbose=False)
+    with Image.open(tmp_path / "step_000000.png") as drawn:
+        assert drawn.size == (2 * 4 * max(16, size), 2 * (6 * 16 + 2 * size))
+
+
 def test_depth_as_grey() -> None:
     depth = torch.tensor([[1.0, 2.0], [4.0, 0.0]])
     grey = _grey(depth)[..., 0].tolist()

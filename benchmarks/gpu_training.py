@@ -3,6 +3,10 @@
 Random batches: latents and text are given, as from prepared clips. The joint step of `tiny`, and
 of STDiT-XL/2 at 16x256x256 and 16x512x512 with gradient checkpointing; bfloat16, the recipe's
 optimiser, with and without torch.compile. Every case runs in a process of its own.
+
+It needs the base dependencies of jog3r, diffusers, roma, timm, lightning and transformers among
+them; a machine without a network takes them from wheels (`pip wheel . --wheel-dir FOLDER` beside
+it, `pip install --no-index --find-links FOLDER jog3r` on it).
 """
 
 import argparse

@@ -20,14 +20,14 @@ from benchmarks.record import REPOSITORY, Record, parser, progress
 
 # width, depth, heads, clips, frames, rows of tokens, checkpointing
 CASES: dict[str, tuple[int, int, int, int, int, int, bool]] = {
-    "calibration": (256, 4, 4, 2, 8, 12, False),
-    "deeper": (256, 10, 4, 2, 8, 12, False),
-    "wider": (512, 4, 8, 2, 8, 12, False),
-    "more clips": (256, 4, 4, 5, 8, 12, False),
-    "longer": (256, 4, 4, 2, 20, 12, False),
-    "larger frames": (256, 4, 4, 2, 8, 20, False),
-    "deeper, checkpointed": (256, 10, 4, 2, 8, 12, True),
-    "larger frames, checkpointed": (256, 4, 4, 2, 8, 20, True),
+    "calibration": (256, 4, 4, 2, 8, 8, False),
+    "deeper": (256, 10, 4, 2, 8, 8, False),
+    "wider": (512, 4, 8, 2, 8, 8, False),
+    "more clips": (256, 4, 4, 5, 8, 8, False),
+    "longer": (256, 4, 4, 2, 20, 8, False),
+    "larger frames": (256, 4, 4, 2, 8, 14, False),
+    "deeper, checkpointed": (256, 10, 4, 2, 8, 8, True),
+    "larger frames, checkpointed": (256, 4, 4, 2, 8, 14, True),
 }
 
 

@@ -238,6 +238,10 @@ class ClipDataModule(StreamDataModule):
                 "data: expected batch_size, validation_clips and size of at least 1 and 'frames'"
                 f" among the parts, got {batch_size}, {validation_clips}, {size} and {parts}"
             )
+        if min(workers, seed) < 0:
+            raise InputError(
+                f"data: expected workers and a seed of at least 0, got {workers} and {seed}"
+            )
         self.sources, self.validation_sources = sources, validation_sources
         self.size, self.parts, self.validation_clips = size, parts, validation_clips
         self.frames, self.strides = frames, strides

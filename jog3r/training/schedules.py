@@ -8,6 +8,8 @@ import torch
 from timm.optim.muon import Muon
 from torch import nn
 
+from jog3r.errors import InputError
+
 BETAS = (0.9, 0.98)
 
 
@@ -58,7 +60,15 @@ def with_warmup(
 
     Returns:
         The dictionary that `LightningModule.configure_optimizers` gives.
+
+    Raises:
+        InputError: A negative number of steps, or none until the rate is zero.
     """
+    if warmup < 0 or (decay is not None and decay < 1):
+        raise InputError(
+            f"warmup_steps, decay_steps: expected at least 0, and at least 1 or null, got {warmup}"
+            f" and {decay}"
+        )
 
     def factor(step: int) -> float:
         rise = min((step + 1) / max(warmup, 1), 1.0)

@@ -202,6 +202,8 @@ class TestDataModule:
         "changed",
         [
             {"batch_size": 0},
+            {"workers": -1},
+            {"seed": -1},
             {"validation_clips": 0},
             {"size": (0, 8)},
             {"parts": ("caption",)},

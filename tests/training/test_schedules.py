@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from jog3r.errors import InputError
 from jog3r.model import JOG3R
 from jog3r.training.schedules import muon, with_warmup
 
@@ -71,3 +72,10 @@ def test_an_update_has_equal_singular_values() -> None:
     assert values.max() / values.min() < 2.0  # of the gradient itself: over 10
     # Scaled to the size of AdamW's steps: 0.2 per entry, root mean square.
     assert values.square().mean().sqrt() / 4.0 == pytest.approx(0.2, rel=0.2)
+
+
+@pytest.mark.parametrize(("warmup", "decay"), [(-1, None), (0, 0)])
+def test_steps_that_make_no_schedule(warmup: int, decay: int | None) -> None:
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    with pytest.raises(InputError, match="warmup_steps, decay_steps: expected at least 0"):
+        with_warmup(optimiser, warmup=warmup, decay=decay)

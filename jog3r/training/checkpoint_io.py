@@ -45,9 +45,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        remove_leftovers(Path(path).parent)
-        with atomic_file(path) as file:
+        place = Path(path)
+        remove_leftovers(place.parent)
+        with atomic_file(place) as file:
             torch.save(checkpoint, file)
+            file.flush()
+            if place.is_dir():  # of a run with a folder of shares, which no file can replace
+                delete(place)
 
     def load_checkpoint(
         self,

@@ -67,6 +67,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     starts = _starts(stages, known)
     fresh = {name: config for name, config in stages.items() if starts[name] is None}
+    # All of them have to be free before the first one runs for hours.
+    unchecked = {} if known.overwrite else dict(fresh)
     for name, config in stages.items():
         if is_first_process():
             # A comment, so that printed configs are YAML. noqa: this is the command line.
@@ -77,9 +79,11 @@ def main(arguments: Sequence[str]) -> None:
             given,
             overrides,
             print_only=known.print_config,
-            before_fit=partial(_make_room, fresh, overwrite=known.overwrite),
+            ready=partial(_check_unused, unchecked),
+            begins=partial(_clear, dict(fresh) if known.overwrite else {}),
         )
-        fresh = {}  # all of them had to be free before the first one ran for hours
+        unchecked = {}
+        fresh.pop(name, None)  # what comes later was cleared with it, or this stage was finished
 
 
 def _check_dry_run(known: argparse.Namespace) -> None:
@@ -127,12 +131,15 @@ def _starts(
     return starts
 
 
-def _make_room(stages: Mapping[str, Mapping[str, Any]], *, overwrite: bool) -> None:
-    """Check that stages which begin anew overwrite nothing, or delete what is in their way."""
+def _check_unused(stages: Mapping[str, Mapping[str, Any]]) -> None:
     for name, config in stages.items():
-        if not overwrite:
-            check_unused(name, config)
-        elif is_first_process():
+        check_unused(name, config)
+
+
+def _clear(stages: Mapping[str, Mapping[str, Any]]) -> None:
+    """Delete what is in the way of stages that begin anew."""
+    if is_first_process():
+        for config in stages.values():
             clear(config)
 
 
@@ -142,7 +149,8 @@ def _run(
     overrides: Sequence[str],
     *,
     print_only: bool,
-    before_fit: Callable[[], None],
+    ready: Callable[[], None],
+    begins: Callable[[], None],
 ) -> None:
     from jsonargparse import ArgumentError
 
@@ -154,7 +162,9 @@ def _run(
         file.write_text(yaml.safe_dump(with_class_paths(config), sort_keys=False))
         words = ["fit", "--config", str(file), *overrides]
         try:
-            RecipeCLI([*words, "--print_config"] if print_only else words, before_fit)
+            RecipeCLI([*words, "--print_config"] if print_only else words, ready, begins)
+        except Jog3rError as error:
+            raise _without_traceback(error) from error
         except (ArgumentError, ValueError, RuntimeError) as error:
             if (ours := _our_error(error)) is not None:
                 raise ours from error
@@ -193,6 +203,12 @@ def _our_error(error: BaseException | None) -> Jog3rError | None:
     while error is not None and not isinstance(error, Jog3rError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _without_traceback(error: Jog3rError) -> Jog3rError:
+    """Take from what a reading process reports, a traceback as text, the error itself."""
+    told = re.search(r"^Caught \w+ in DataLoader .*\njog3r\.[\w.]+: (.*)", str(error), re.DOTALL)
+    return error if told is None else type(error)(told[1].rstrip())
 
 
 def _in_one_line(error: Exception) -> str:

@@ -22,16 +22,29 @@ StrategyRegistry.register("fsdp2_sharded_checkpoints", FullySharded, sharded_che
 LARGEST_SEED = (1 << 32) - 1
 
 
+class _AtTheStart(pl.Callback):
+    """Calls a function before the first step, once data have been opened."""
+
+    def __init__(self, begins: Callable[[], None]) -> None:
+        self.begins = begins
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begins()
+
+
 class RecipeCLI(LightningCLI):
     """Runs one stage; checkpoints are whole or absent, and torchrun decides how many processes.
 
     Args:
         words: Of the command line, after the program's name.
         ready: Called when everything is built and nothing is written yet.
+        begins: Called right before the first step.
     """
 
-    def __init__(self, words: list[str], ready: Callable[[], None]) -> None:
-        self.ready = ready
+    def __init__(
+        self, words: list[str], ready: Callable[[], None], begins: Callable[[], None]
+    ) -> None:
+        self.ready, self.begins = ready, begins
         super().__init__(
             pl.LightningModule,
             pl.LightningDataModule,
@@ -73,8 +86,9 @@ class RecipeCLI(LightningCLI):
             )
 
     def before_fit(self) -> None:
-        """Tell that training begins."""
+        """Tell that everything is built, and have the beginning told."""
         self.ready()
+        self.trainer.callbacks.insert(0, _AtTheStart(self.begins))  # type: ignore[attr-defined]
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """Build the trainer, with whole checkpoints unless the recipe has a CheckpointIO.

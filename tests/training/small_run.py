@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from jog3r.errors import InputError
 from jog3r.training.streams import BatchStream, StreamDataModule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +47,8 @@ class Clips(BatchStream):
         self.clips, self.frames = clips, frames
 
     def batch(self, step: int) -> dict[str, Any]:
+        if self.clips < 1:
+            raise InputError(f"clips: expected at least 1, got {self.clips}")
         frames = self.frames[step % len(self.frames)]
         return collate([self.clip(n, frames) for n in self.numbers(step, self.clips)])
 

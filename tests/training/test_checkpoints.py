@@ -50,6 +50,14 @@ class TestAtomicCheckpoints:
             AtomicCheckpoints().save_checkpoint({"loops": {}}, saved)
         assert AtomicCheckpoints().load_checkpoint(saved)["global_step"] == 3
 
+    def test_a_folder_of_shares_is_replaced(self, saved: Path) -> None:
+        saved.unlink()
+        saved.mkdir()
+        (saved / "meta.pt").write_bytes(b"of a run that shared weights")
+        AtomicCheckpoints().save_checkpoint(CONTENT, saved)
+        assert AtomicCheckpoints().load_checkpoint(saved)["global_step"] == 3
+        assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
+
     def test_what_a_kill_has_left_goes_with_the_next_save(self, saved: Path) -> None:
         left = saved.with_name(".last.ckpt.0123abcd.tmp")
         left.write_bytes(b"half of it")
@@ -188,6 +196,37 @@ class TestCommandLine:
         (tmp_path / "checkpoints" / "step=3.ckpt").write_bytes(b"")
         with pytest.raises(InputError, match="begin anew with --overwrite"):
             main(["--config", str(file)])
+
+    def test_nothing_is_overwritten_by_a_run_that_cannot_begin(self, tmp_path: Path) -> None:
+        data = {"class_path": "jog3r.training.prepared_data.PreparedDataModule"}
+        nowhere = str(tmp_path / "nowhere")
+        data["init_args"] = {"folder": nowhere, "validation_folder": nowhere}  # type: ignore[assignment]
+        file = small_run.write(tmp_path, data=data)
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "step=3.ckpt").write_bytes(b"")
+        with pytest.raises(FileError, match="nowhere: expected a folder of shards"):
+            main(["--config", str(file), "--overwrite"])
+        assert (tmp_path / "checkpoints" / "step=3.ckpt").exists()
+
+    def test_overwriting(self, tmp_path: Path) -> None:
+        stages = {
+            name: small_run.recipe(tmp_path / name, trainer__max_steps=2)
+            for name in ("first", "second")
+        }
+        file = small_run.write_stages(tmp_path, stages)
+        for name in stages:
+            (tmp_path / name / "checkpoints").mkdir(parents=True)
+            (tmp_path / name / "checkpoints" / "step=9.ckpt").write_bytes(b"")
+        main(["--config", str(file), "--overwrite"])
+        for name in stages:
+            left = sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir())
+            assert left == ["epoch=0-step=2.ckpt", "last.ckpt"]
+
+    def test_an_error_in_a_reading_process_is_ours(self, tmp_path: Path) -> None:
+        file = small_run.write(tmp_path, data__init_args__workers=1, data__init_args__clips=0)
+        with pytest.raises(InputError) as told:
+            main(["--config", str(file)])
+        assert str(told.value) == "clips: expected at least 1, got 0"
 
     def test_last_is_the_newest_and_a_damaged_one_is_told(self, tmp_path: Path) -> None:
         file = small_run.write(tmp_path)

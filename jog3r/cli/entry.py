@@ -4,6 +4,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ COMMANDS = (
     *(data, train, publish, convert, info),
 )
 USAGE, FAILURE, STOPPED = 2, 1, 130
+_FROM_A_WORKER = re.compile(r"Caught \w+ in .*\njog3r\.errors\.\w+: (.*)", re.DOTALL)
+"""What torch makes of an error of ours in a process that reads data: a whole traceback."""
 
 DESCRIPTION = """\
 Generate video with its cameras, and reconstruct video in 3D, with one model.
@@ -94,7 +97,8 @@ def _report(error: Exception) -> int:
         _drop_output()
         return FAILURE
     if isinstance(error, Jog3rError):
-        return _say(f"error: {error}", USAGE if isinstance(error, InputError) else FAILURE)
+        told = _FROM_A_WORKER.sub(r"\1", str(error))
+        return _say(f"error: {told}", USAGE if isinstance(error, InputError) else FAILURE)
     if isinstance(error, OSError) and error.filename is not None:
         told = f"expected a path that can be used, got {error.strerror}; check it"
         return _say(f"error: {error.filename}: {told} and its permissions", FAILURE)

@@ -8,9 +8,11 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, IterableDataset
 
 from jog3r.cli import info, main, reconstruct
 from jog3r.cli.entry import COMMANDS, build_parser
@@ -117,6 +119,25 @@ def test_wrong_usage_is_one_line(
     words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fails(words, capsys, status=2, says=says)
+
+
+class Torn(IterableDataset[int]):
+    """Data of which nothing can be read."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise FileError("3.tar: expected a shard, got another file; copy it again")
+
+
+def test_an_error_of_a_process_that_reads_data_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch puts a whole traceback into the message."""
+
+    def run(_: argparse.Namespace) -> None:
+        next(iter(DataLoader(Torn(), batch_size=None, num_workers=1)))
+
+    monkeypatch.setattr(info, "run", run)
+    fails(["info", "tiny"], capsys, status=1, says="error: 3.tar: expected a shard, got another")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,10 @@ def position_std(hessian: Tensor, at: Layout) -> Tensor:
         return hessian.new_full((frames,), torch.inf)
     found[:-1, :-1] = torch.cholesky_inverse(factor) * root[:, None] * root
     covariance = found[place[:, :, None], place[:, None]]
-    return (torch.linalg.eigvalsh(covariance)[:, -1].clamp(min=0) / INDEPENDENT).sqrt()
+    # Of a frame of which the data tell nothing it is beyond all numbers.
+    told = covariance.isfinite().flatten(1).all(dim=1)
+    largest = torch.linalg.eigvalsh(torch.where(told[:, None, None], covariance, 0.0))[:, -1]
+    return torch.where(told, (largest.clamp(min=0) / INDEPENDENT).sqrt(), torch.inf)
 
 
 def parallax_flag(cameras: Cameras, std: Tensor | None, depth: float) -> list[str]:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from jog3r.alignment import complete, solve, star
+from jog3r.alignment.quality import position_std
+from jog3r.alignment.unknowns import Layout
 from tests.scenes import graph_pairs, noisy_pairs, pairs, scene
 
 TRUTH = scene("arc", frames=5)
@@ -52,3 +54,11 @@ def test_a_handful_of_pixels_is_flagged() -> None:
     masks[3, :, 14:] = False
     (flag,) = solve(pairs(TRUTH), masks=masks).flags
     assert flag.startswith("few-pixels: frame 3 rests on 8 pixels")
+
+
+def test_a_frame_of_which_nothing_is_told_is_uncertain_without_bound() -> None:
+    """Two frames of seven unknowns each; no point of the second one has any weight."""
+    at = Layout(torch.arange(14).reshape(2, 7), torch.zeros(1, dtype=torch.long), free=14)
+    hessian = torch.eye(14, dtype=torch.float64)
+    hessian[10:13, 10:13] = 0.0
+    assert position_std(hessian, at).tolist() == [pytest.approx(0.25), torch.inf]

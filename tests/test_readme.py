@@ -41,7 +41,7 @@ COMMANDS = [
     (page, line)
     for page in PAGES
     for block in blocks(page, "bash")
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("jog3r ")
 ]
 

@@ -15,10 +15,10 @@ class LatentSpread(Metric):
         options: Of every torchmetrics.Metric.
 
     Example:
-        >>> metric = LatentSpread(1)
-        >>> metric.update(torch.tensor([1.0, 3.0]).reshape(2, 1, 1, 1, 1))
+        >>> metric = LatentSpread(2)
+        >>> metric.update(torch.tensor([[1.0, 0.0], [3.0, 0.0]]).reshape(2, 2, 1, 1, 1))
         >>> metric.compute()
-        tensor([1.4142])
+        tensor([1.4142, 0.0000])
     """
 
     full_state_update = False

@@ -6,7 +6,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch._C import _LinAlgError as LinAlgError
 
 from jog3r.alignment import pair_graph, solve
 from jog3r.errors import AlignmentError, InputError
@@ -111,7 +110,7 @@ def estimated_cameras(model: JOG3R, tokens: Tensor, grid: tuple[int, int]) -> Te
     try:
         return solve(token_pointmaps(model, tokens, pairs, grid=grid)).world_from_camera
     # What diverges may not even be finite, and no validation is worth a run of days.
-    except (AlignmentError, InputError, LinAlgError):
+    except (AlignmentError, InputError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         return None
 
 

@@ -111,7 +111,7 @@ class AutoencoderTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Remember the spread of the latents, without which no checkpoint can be published."""
-        self.latent_std = self.spread.compute().reshape(-1)  # of one channel, the metric is a number
+        self.latent_std = self.spread.compute().reshape(-1)  # one channel: a number
         self.spread.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -205,7 +205,7 @@ class Preparation:
         assert clip.image_size is not None
         size = nearest_size(clip.image_size, self.settings.sizes)
         depth, why = self._depth(clip)
-        fitted = fit_clip(clip.replaced(depth=depth, points_world=None, mask=None), size)
+        fitted = self._fitted(clip, depth, size)
         assert fitted.frames is not None
         geometry: dict[str, Tensor | None] = {}
         if depth is not None:
@@ -238,6 +238,12 @@ class Preparation:
         if clip.frames is None:
             raise _UnusableClipError("no-frames", f"{entry.id}: expected frames, got none")
         return clip
+
+    def _fitted(self, clip: Clip, depth: Tensor | None, size: tuple[int, int]) -> Clip:
+        try:
+            return fit_clip(clip.replaced(depth=depth, points_world=None, mask=None), size)
+        except InputError as error:  # a principal point outside the part that is kept
+            raise _UnusableClipError("cannot-be-fitted", error) from error
 
     def _caption(self, clip: Clip) -> str:
         caption = self.captions.get(clip.id, clip.caption or "").strip()

@@ -107,10 +107,18 @@ def exact(request: pytest.FixtureRequest) -> tuple[int, list[Clip]]:
     """Clips of eight frames at sizes of tiny models."""
     world = World(WorldConfig(size=request.param, samples=1, shadows=False))
     made = [world.clip(seed, 8) for seed in range(7000, 7045)]
-    names = ("depth", "K", "world_from_camera")
-    parts = [{name: torch.from_numpy(getattr(clip, name)) for name in names} for clip in made]
-    about = {"id": "a", "source": "world", "licence": "CC0-1.0"}
-    return request.param, [Clip(**about, **part) for part in parts]
+    clips = [
+        Clip(
+            id="a",
+            source="world",
+            licence="CC0-1.0",
+            depth=torch.from_numpy(clip.depth),
+            K=torch.from_numpy(clip.K),
+            world_from_camera=torch.from_numpy(clip.world_from_camera),
+        )
+        for clip in made
+    ]
+    return request.param, clips
 
 
 TOLD = {16: 0.35, 32: 0.45, 64: 0.55}

@@ -23,9 +23,15 @@ from jog3r.training.depth_estimators import (
 @pytest.fixture(scope="module")
 def clip() -> Clip:
     made = World(WorldConfig(size=64, samples=1, shadows=False)).clip(5, 8)
-    names = ("frames", "K", "world_from_camera", "depth")
-    parts = {name: torch.from_numpy(getattr(made, name)) for name in names}
-    return Clip(id="a", source="mine", licence="CC0-1.0", **parts)
+    return Clip(
+        id="a",
+        source="mine",
+        licence="CC0-1.0",
+        frames=torch.from_numpy(made.frames),
+        K=torch.from_numpy(made.K),
+        world_from_camera=torch.from_numpy(made.world_from_camera),
+        depth=torch.from_numpy(made.depth),
+    )
 
 
 class Knowing:

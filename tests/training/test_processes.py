@@ -16,7 +16,7 @@ pytest.importorskip("lightning")
 from tests.training import small_run
 from tests.training.small_run import Run, differ, read, torchrun, write
 
-HALF = {"data__init_args__clips": 2}
+HALF: dict[str, Any] = {"data__init_args__clips": 2}
 STRATEGIES: dict[str, dict[str, Any]] = {
     "one": {},
     "two": HALF,

@@ -48,7 +48,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
         place = Path(path)
         remove_leftovers(place.parent)
         with atomic_file(place) as file:
-            torch.save(checkpoint, file)
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # of torch's archive; what stopped it is behind it
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
             file.flush()
             if place.is_dir():  # of a run with a folder of shares, which no file can replace
                 delete(place)

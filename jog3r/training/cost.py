@@ -29,12 +29,22 @@ class Work:
         precomputed: Whether the batch brings latents and text features, so that neither
             autoencoder nor text encoder runs.
         side: Height and width of the frames [px] where the module does not say.
+
+    Raises:
+        InputError: A number below 1.
     """
 
     clips: int
     frames: int
     precomputed: bool = False
     side: int = 64
+
+    def __post_init__(self) -> None:
+        if min(self.clips, self.frames, self.side) < 1:
+            raise InputError(
+                f"batch: expected clips, frames and size of at least 1, got {self.clips},"
+                f" {self.frames} and {self.side}"
+            )
 
 
 def step_flops(module: nn.Module, *, clips: int, frames: int, precomputed: bool = False) -> int:

@@ -16,6 +16,7 @@ from jog3r.data.clip import Clip
 from jog3r.data.clip_fit import fit_clip
 from jog3r.data.depth_unit import depth_unit
 from jog3r.data.given_depth import given_depth
+from jog3r.data.precomputed import STORED
 from jog3r.data.readers.interface import ClipEntry, ClipReader
 from jog3r.data.shard_writing import (
     PORTION,
@@ -205,7 +206,7 @@ class Preparation:
         assert clip.image_size is not None
         size = nearest_size(clip.image_size, self.settings.sizes)
         depth, why = self._depth(clip)
-        fitted = self._fitted(clip, depth, size)
+        fitted = self._fitted(clip, None if depth is None else _storable(depth), size)
         assert fitted.frames is not None
         geometry: dict[str, Tensor | None] = {}
         if depth is not None:
@@ -267,6 +268,11 @@ class Preparation:
         if unit.verdict == "wrong":
             raise _UnusableClipError("depth-unit", f"{clip.id}: {unit.expected}")
         return depth, ""
+
+
+def _storable(depth: Tensor) -> Tensor:
+    """Call unknown what lies beyond the numbers that depth is stored in, such as a far horizon."""
+    return torch.where(depth <= torch.finfo(STORED["depth"]).max, depth, 0.0)
 
 
 class _UnusableClipError(Exception):

@@ -57,6 +57,11 @@ def _whole(config: dict[str, Any], recipe: Path) -> dict[str, Any]:
     changes = {key: value for key, value in config.items() if key != EXTENDS}
     file, _, stage = str(config[EXTENDS]).rpartition(":")
     other = recipe.parent / file if file else recipe
+    if not other.is_file():
+        raise FileError(
+            f"{recipe}: expected {EXTENDS}: FILE:STAGE with a file beside the recipe, got {other},"
+            " which does not exist; correct the recipe"
+        )
     base = _stages_as_written(other).get(stage)
     if base is None or EXTENDS in base:
         raise FileError(

@@ -1,6 +1,7 @@
 """Checkpoints on the disk: whole or absent, damaged ones named, earlier runs not overwritten."""
 
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,18 @@ class TestAtomicCheckpoints:
         with pytest.raises(KeyboardInterrupt):
             AtomicCheckpoints().save_checkpoint({"loops": {}}, saved)
         assert AtomicCheckpoints().load_checkpoint(saved)["global_step"] == 3
+
+    def test_a_full_disk(self, saved: Path) -> None:
+        large = {**CONTENT, "state_dict": {"weight": torch.zeros(200000)}, "global_step": 4}
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300000, before[1]))
+        try:
+            with pytest.raises(SaveError, match=r"last\.ckpt: expected .* got 'File too large'"):
+                AtomicCheckpoints().save_checkpoint(large, saved)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert AtomicCheckpoints().load_checkpoint(saved)["global_step"] == 3
+        assert [path.name for path in saved.parent.iterdir()] == ["last.ckpt"]
 
     def test_a_folder_of_shares_is_replaced(self, saved: Path) -> None:
         saved.unlink()

@@ -12,7 +12,7 @@ from jog3r.codecs.text import TextEncoder
 from jog3r.errors import InputError
 from jog3r.model import JOG3R
 from jog3r.training.autoencoder import AutoencoderTraining
-from jog3r.training.cost import step_flops
+from jog3r.training.cost import Work, step_flops
 from jog3r.training.joint import JointTraining
 
 
@@ -83,5 +83,7 @@ class TestStepFlops:
         assert step_flops(training, clips=8, frames=1) == counter.get_total_flops()
 
     def test_foreign_modules_are_refused(self) -> None:
+        with pytest.raises(InputError, match="at least 1, got -2, 16 and 64"):
+            Work(clips=-2, frames=16)
         with pytest.raises(InputError, match="PairTraining, got Linear"):
             step_flops(nn.Linear(2, 2), clips=1, frames=1)

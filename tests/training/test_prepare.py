@@ -105,6 +105,17 @@ def test_what_is_encoded_is_what_the_model_makes_of_it(
     assert (read.id, read.source, read.licence) == ("a", "mine", "CC0-1.0")
 
 
+def test_a_far_horizon_is_unknown(tiny_model: JOG3R, clip: Clip, tmp_path: Path) -> None:
+    assert clip.depth is not None
+    far = clip.depth.clone()
+    far[:, :8] = 3e5  # beyond the numbers of half precision
+    prepared({"a": clip.replaced(depth=far)}, tiny_model, tmp_path)
+    depth = ShardFolder(tmp_path).read("16x16", 0).depth
+    assert depth is not None
+    assert (depth[:, :2] == 0).all()
+    assert (depth[:, 2:] > 0).any()
+
+
 @pytest.fixture(scope="module")
 def manifest(
     tiny_model: JOG3R, clip: Clip, tmp_path_factory: pytest.TempPathFactory

@@ -92,5 +92,5 @@ def test_the_newest_checkpoint_of_a_recipe_with_several_folders(tmp_path: Path) 
 
 def test_no_such_file_to_extend(tmp_path: Path) -> None:
     file = write(tmp_path, "child.yaml", "stages: {a: {extends: 'other.yaml:joint'}}")
-    with pytest.raises(FileError, match=r"recipe: expected a YAML file, got .*other\.yaml"):
+    with pytest.raises(FileError, match=r"child\.yaml: expected .*, got .*other\.yaml, which does"):
         read_stages(file)

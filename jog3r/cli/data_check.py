@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from jog3r.cli.convert import read_settings
-from jog3r.cli.parser import named_path, positive_int
-from jog3r.data.readers.registry import HOMES
+from jog3r.cli.data_set import add_data_set
+from jog3r.cli.parser import positive_int
 from jog3r.errors import FileError
 
 DESCRIPTION = """\
@@ -34,21 +34,7 @@ def add_parser(actions: Any) -> None:
         description=DESCRIPTION,
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "folder",
-        nargs="?",
-        type=named_path,
-        metavar="FOLDER",
-        help="of the data set; the world needs none (default: none)",
-    )
-    parser.add_argument(
-        "--as",
-        dest="reader",
-        required=True,
-        choices=[*HOMES],
-        metavar="NAME",
-        help=f"its layout: {', '.join(HOMES)}",
-    )
+    add_data_set(parser)
     parser.add_argument(
         "--decode",
         action="store_true",
@@ -64,14 +50,6 @@ def add_parser(actions: Any) -> None:
         default=[1, 2, 4, 8],
         metavar="N",
         help="between the frames of a clip, to draw from (default: 1 2 4 8)",
-    )
-    parser.add_argument(
-        "--option",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="options of the reader, as docs/data.md lists them (default: none)",
     )
     parser.add_argument(
         "--all", action="store_true", help="print every problem, not one example of each kind"

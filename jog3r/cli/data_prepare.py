@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jog3r.cli.convert import read_settings
+from jog3r.cli.data_set import add_data_set
 from jog3r.cli.parser import add_model_options, named_path, positive_int
-from jog3r.data.readers.registry import HOMES
 from jog3r.errors import FileError, InputError
 
 DESCRIPTION = """\
@@ -40,21 +40,7 @@ def add_parser(commands: Any) -> None:
         description=DESCRIPTION,
         epilog=EPILOG,
     )
-    parser.add_argument(
-        "folder",
-        nargs="?",
-        type=named_path,
-        metavar="FOLDER",
-        help="of the data set; the world needs none (default: none)",
-    )
-    parser.add_argument(
-        "--as",
-        dest="reader",
-        required=True,
-        metavar="NAME",
-        choices=[*HOMES],
-        help=f"its layout: {', '.join(HOMES)}",
-    )
+    add_data_set(parser)
     parser.add_argument(
         "--out", required=True, type=named_path, metavar="SHARDS", help="the folder of shards"
     )
@@ -100,14 +86,6 @@ def _add_clip_options(parser: argparse.ArgumentParser) -> None:
         default="skip",
         help="skip clips without caption and count them, or keep them with the empty prompt"
         " (default: skip)",
-    )
-    group.add_argument(
-        "--option",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="options of the reader, as docs/data.md lists them (default: none)",
     )
 
 
